@@ -1,0 +1,45 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup setup-dev demo test lint generate bench chaos clean
+
+# What users need: no compiler, no Docker, no key, no model hub.
+setup: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+# What contributors need on top: checkers, test tools, sentence-transformers on the CPU build of torch.
+setup-dev: $(VENV)/.installed-dev
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,sentence-transformers]'
+	touch $@
+
+demo: setup
+	$(BIN)/malla demo
+
+test: lint
+	$(BIN)/pytest -m "not chaos"
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path proto/malla
+	$(BIN)/python proto/generate.py --check
+
+generate: setup-dev
+	$(BIN)/buf format --write --path proto/malla
+	$(BIN)/python proto/generate.py
+
+bench: setup-dev
+	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done
+
+chaos: setup-dev
+	$(BIN)/pytest -m chaos
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

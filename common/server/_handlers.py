@@ -1,0 +1,50 @@
+"""Wraps a gRPC method handler of any of the four call shapes in one pair of functions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any
+
+import grpc
+
+Guard = Callable[[Any], AbstractAsyncContextManager[None]]
+RequestHook = Callable[[Any], Any]
+
+
+def guarded(handler: Any, guard: Guard, on_request: RequestHook = lambda request: request) -> Any:
+    """Returns a handler that runs inside `guard(rpc)` and passes what the caller sends through `on_request`.
+
+    Args:
+        handler: A `grpc.RpcMethodHandler`.
+        guard: Given the call's context, an async context manager around the whole call.
+        on_request: Given each request message, returns the message to pass on, or raises.
+    """
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+    def incoming(request: Any) -> Any:
+        return _each(request, on_request) if handler.request_streaming else on_request(request)
+
+    async def unary(request: Any, rpc: Any) -> Any:
+        async with guard(rpc):
+            response: Awaitable[Any] = behaviour(incoming(request), rpc)
+            return await response
+
+    async def stream(request: Any, rpc: Any) -> AsyncIterator[Any]:
+        async with guard(rpc), aclosing(behaviour(incoming(request), rpc)) as responses:
+            async for response in responses:
+                yield response
+
+    shape = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[bool(handler.request_streaming), bool(handler.response_streaming)]
+    wrapped = stream if handler.response_streaming else unary
+    return shape(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+async def _each(requests: AsyncIterator[Any], on_request: RequestHook) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield on_request(request)

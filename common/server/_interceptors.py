@@ -1,0 +1,119 @@
+"""What every call passes: one translator of errors with one log line, and one check of the proto's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import protovalidate
+from grpc_status import rpc_status
+
+from common.context import Context, use_context
+from common.errors import InternalError, InvalidArgumentError, MallaError
+from common.server._handlers import guarded
+from common.status import to_status
+
+log = logging.getLogger("malla.rpc")
+_OWN = "/malla."
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.aio is untyped
+    """Makes the call's context current, translates exceptions to a status, and logs the call in one line."""
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        """Wraps the handlers of our own services; health and reflection speak for themselves."""
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(_OWN):
+            return handler
+        return guarded(handler, lambda rpc: _call(details.method, rpc))
+
+
+class ValidationInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Refuses requests that break the `buf.validate` rules of their message."""
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        """Wraps the handlers of our own services."""
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(_OWN):
+            return handler
+        return guarded(handler, _nothing, _validated)
+
+
+@asynccontextmanager
+async def _nothing(_rpc: Any) -> AsyncIterator[None]:
+    yield
+
+
+def _validated(request: Any) -> Any:
+    violations = protovalidate.collect_violations(request)
+    if violations:
+        raise InvalidArgumentError((_field_path(v.proto), v.proto.message) for v in violations)
+    return request
+
+
+def _field_path(violation: Any) -> str:
+    path = ""
+    for element in violation.field.elements if violation.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        index = _subscript(element)
+        path += "" if index is None else f"[{index}]"
+    return path
+
+
+def _subscript(element: Any) -> Any:
+    subscript = element.subscript
+    return None if subscript is None else subscript.value
+
+
+@asynccontextmanager
+async def _call(method: str, rpc: Any) -> AsyncIterator[None]:
+    ctx = Context.from_metadata(rpc.invocation_metadata() or (), rpc.time_remaining())
+    started = time.perf_counter()
+    outcome = "OK"
+    try:
+        with use_context(ctx):
+            yield
+    except grpc.aio.AbortError:
+        outcome = "ABORTED"
+        raise
+    except asyncio.CancelledError:
+        outcome = "CANCELLED"
+        raise
+    except MallaError as error:
+        outcome = error.code.value
+        await _abort(rpc, error, ctx)
+    except Exception:
+        outcome = "INTERNAL"
+        log.exception("unexpected failure", extra={"method": method, "request_id": ctx.request_id})
+        await _abort(rpc, _internal(ctx), ctx)
+    finally:
+        _log_call(method, outcome, time.perf_counter() - started, ctx)
+
+
+def _internal(ctx: Context) -> MallaError:
+    return InternalError(f"Something failed inside. The server's log has it under request id {ctx.request_id}.")
+
+
+async def _abort(rpc: Any, error: MallaError, ctx: Context) -> None:
+    status = to_status(error, {**ctx.metrics, "request_id": ctx.request_id})
+    await rpc.abort_with_status(rpc_status.to_status(status))
+
+
+def _log_call(method: str, outcome: str, seconds: float, ctx: Context) -> None:
+    extra: dict[str, Any] = {
+        "method": method,
+        "code": outcome,
+        "duration_ms": round(seconds * 1000, 2),
+        "tenant_id": ctx.tenant_id,
+        "request_id": ctx.request_id,
+    }
+    if ctx.metrics:
+        extra["metrics"] = ctx.metrics
+    log.info("call", extra=extra)
