@@ -1,0 +1,152 @@
+"""A store that cannot be called without a tenant.
+
+Written for MongoDB and for servers that speak its wire protocol: plain inserts, single-document updates with `$set`, `$inc` and
+`$max`, unique indexes, no transactions, no `$setOnInsert`, no dates (times are integers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import AutoReconnect, BulkWriteError, ConnectionFailure, DuplicateKeyError, ExecutionTimeout, NetworkTimeout
+
+from common.errors import UnavailableError
+from common.settings import StoreSettings
+
+Row = dict[str, Any]
+Query = Mapping[str, Any]
+Order = Sequence[tuple[str, int]]
+
+_DUPLICATE_KEY = 11000
+
+_INDEXES: tuple[tuple[str, Order, bool], ...] = (
+    ("collections", (("tenant_id", 1), ("collection_id", 1)), True),
+    ("documents", (("tenant_id", 1), ("collection_uid", 1), ("document_id", 1)), True),
+    ("jobs", (("state", 1), ("available_at", 1)), False),
+    ("jobs", (("tenant_id", 1), ("collection_uid", 1)), False),
+    ("changes", (("tenant_id", 1), ("collection_uid", 1), ("seq", 1)), True),
+    ("changes", (("tenant_id", 1), ("collection_uid", 1), ("document_id", 1)), False),
+    ("chunks", (("tenant_id", 1), ("collection_uid", 1), ("document_id", 1), ("version", 1), ("ordinal", 1)), False),
+    ("blobs", (("tenant_id", 1), ("blob_id", 1), ("n", 1)), False),
+)
+
+
+class Rows:
+    """The rows of one collection of the database that one tenant may see. Adds the tenant to every filter and every row.
+
+    Every method raises UnavailableError when the database cannot be reached in time.
+    """
+
+    def __init__(self, collection: AsyncCollection[Row], scope: Query) -> None:
+        self._collection = collection
+        self._scope = dict(scope)
+
+    async def insert(self, row: Row) -> bool:
+        """Inserts a row; returns False, and changes nothing, where its key is taken."""
+        with _translated():
+            try:
+                await self._collection.insert_one({**row, **self._scope})
+            except DuplicateKeyError:
+                return False
+            return True
+
+    async def insert_missing(self, rows: Sequence[Row]) -> None:
+        """Inserts the rows whose key is not taken yet."""
+        if not rows:
+            return
+        with _translated():
+            try:
+                await self._collection.insert_many([{**row, **self._scope} for row in rows], ordered=False)
+            except BulkWriteError as error:
+                if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                    raise
+
+    async def find_one(self, query: Query, *, order: Order | None = None) -> Row | None:
+        """Returns the first row that matches."""
+        with _translated():
+            return await self._collection.find_one({**query, **self._scope}, sort=order)
+
+    async def find(self, query: Query, *, order: Order, limit: int = 0, omit: Sequence[str] = ()) -> AsyncIterator[Row]:
+        """Yields the rows that match, in order, at most `limit` of them (0 for all), without the fields in `omit`."""
+        with _translated():
+            cursor = self._collection.find({**query, **self._scope}, dict.fromkeys(omit, 0) or None).sort(list(order))
+            async for row in cursor.limit(limit):
+                yield row
+
+    async def count(self, query: Query) -> int:
+        """Returns how many rows match."""
+        with _translated():
+            return await self._collection.count_documents({**query, **self._scope})
+
+    async def update(self, query: Query, change: Query) -> bool:
+        """Changes the first row that matches; returns whether there was one."""
+        with _translated():
+            return (await self._collection.update_one({**query, **self._scope}, change)).matched_count > 0
+
+    async def update_returning(self, query: Query, change: Query, *, order: Order | None = None) -> Row | None:
+        """Changes the first row that matches, atomically, and returns it as changed."""
+        with _translated():
+            return await self._collection.find_one_and_update(
+                {**query, **self._scope}, change, sort=order, return_document=ReturnDocument.AFTER
+            )
+
+    async def delete(self, query: Query) -> int:
+        """Deletes the rows that match; returns how many there were."""
+        with _translated():
+            return (await self._collection.delete_many({**query, **self._scope})).deleted_count
+
+
+class Store:
+    """The record of all tenants; every path to a row names the tenant, but for the workers' queue."""
+
+    def __init__(self, database: AsyncDatabase[Row]) -> None:
+        self._database = database
+
+    def rows(self, tenant_id: str, name: str) -> Rows:
+        """Returns the rows of collection `name` that belong to a tenant. Raises ValueError for no tenant."""
+        if not tenant_id:
+            raise ValueError("a store call needs a tenant")
+        return Rows(self._database[name], {"tenant_id": tenant_id})
+
+    def all_tenants(self, name: str) -> Rows:
+        """Returns the rows of every tenant: for workers that lease the next piece of work, whoever's it is."""
+        return Rows(self._database[name], {})
+
+    async def ping(self) -> None:
+        """Raises UnavailableError when the database does not answer."""
+        with _translated():
+            await self._database.command("ping")
+
+    async def prepare(self) -> None:
+        """Creates the indexes that are missing."""
+        with _translated():
+            for name, keys, unique in _INDEXES:
+                await self._database[name].create_index(list(keys), unique=unique)
+
+
+@asynccontextmanager
+async def open_store(settings: StoreSettings) -> AsyncIterator[Store]:
+    """Connects to the record and prepares it. Raises UnavailableError when it does not answer in time."""
+    timeout_ms = int(settings.mongodb_timeout_s * 1000)
+    client: AsyncMongoClient[Row] = AsyncMongoClient(
+        settings.mongodb_uri, timeoutMS=timeout_ms, serverSelectionTimeoutMS=timeout_ms, appname="malla"
+    )
+    try:
+        store = Store(client[settings.mongodb_database])
+        await store.prepare()
+        yield store
+    finally:
+        await client.close()
+
+
+@contextmanager
+def _translated() -> Any:
+    try:
+        yield
+    except (AutoReconnect, ConnectionFailure, ExecutionTimeout, NetworkTimeout) as error:
+        raise UnavailableError("database") from error

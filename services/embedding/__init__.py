@@ -1,0 +1,1 @@
+"""The embedding server: vectors of texts, batched across callers."""

@@ -1,0 +1,137 @@
+"""Runs the engine over the lanes: one thread computes, callers wait for their rows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from common.context import Context
+from common.errors import DeadlineError
+from common.models import EmbeddingKind, EmbeddingPriority
+from services.embedding.lanes import Item, Lanes
+from services.embedding.ports import Engine, Matrix
+
+_LONGEST_WAIT_S = 300.0
+_RATE_WEIGHT = 0.2
+
+
+@dataclass(eq=False)
+class _Call:
+    """One caller's texts on their way."""
+
+    rows: Matrix
+    deadline: float
+    done: asyncio.Future[None]
+    missing: int
+
+    def is_wanted(self) -> bool:
+        return not self.done.done() and time.monotonic() < self.deadline
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The rows of one call and what they cost."""
+
+    vectors: Matrix
+    tokens: int
+    truncated: list[int] = field(default_factory=list)
+
+
+class Batcher:
+    """Embeds texts of many callers in shared batches.
+
+    Interactive texts come first without starving bulk ones; texts of callers that left, or whose deadline has passed, are never
+    computed; a full queue refuses.
+    """
+
+    def __init__(self, engine: Engine, lanes: Lanes[_Call]) -> None:
+        self._engine = engine
+        self._lanes = lanes
+        self._arrived = asyncio.Event()
+        self._tokens_per_s = 1000.0
+        self._computing = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, priority: EmbeddingPriority, ctx: Context) -> Embedded:
+        """Returns the texts' vectors, in order.
+
+        Raises:
+            OverloadedError: The queue is full; nothing was computed.
+            DeadlineError: The caller's deadline passed first.
+        """
+        loop = asyncio.get_running_loop()
+        counts = await loop.run_in_executor(self._counting, self._engine.count_tokens, texts, kind)
+        window = self._engine.window_tokens
+        read = [min(count, window) if window else count for count in counts]
+        wait_s = ctx.remaining_s(_LONGEST_WAIT_S)
+        call = _Call(
+            rows=np.empty((len(texts), self._engine.dimensions), dtype=np.float32),
+            deadline=time.monotonic() + wait_s,
+            done=loop.create_future(),
+            missing=len(texts),
+        )
+        items = [Item(call, i, text, read[i], kind) for i, text in enumerate(texts)]
+        self._lanes.put(items, priority, tokens_per_s=self._tokens_per_s)
+        self._arrived.set()
+        await self._finished(call, wait_s)
+        return Embedded(call.rows, sum(read), [i for i, count in enumerate(counts) if window and count > window])
+
+    async def _finished(self, call: _Call, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await call.done
+        except TimeoutError as error:
+            raise DeadlineError("embeddings") from error
+        finally:
+            call.done.cancel()  # tells the lanes that nobody waits any more; no effect on a finished call
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Computes while the block runs."""
+        task = asyncio.create_task(self._run(), name="embedding-batches")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._computing.shutdown()
+            self._counting.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            batch = self._lanes.draw(_Call.is_wanted)
+            if batch:
+                await self._compute(batch)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def _compute(self, batch: list[Item[_Call]]) -> None:
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        texts = [item.text for item in batch]
+        try:
+            rows = await loop.run_in_executor(self._computing, self._engine.embed, texts, batch[0].kind)
+        except Exception as error:  # noqa: BLE001  # whatever the engine raises belongs to the callers of this batch
+            for item in batch:
+                if not item.owner.done.done():
+                    item.owner.done.set_exception(error)
+            return
+        rate = sum(item.tokens for item in batch) / max(time.perf_counter() - started, 1e-6)
+        self._tokens_per_s += _RATE_WEIGHT * (rate - self._tokens_per_s)
+        for item, row in zip(batch, rows, strict=True):
+            _deliver(item, row)
+
+
+def _deliver(item: Item[_Call], row: Matrix) -> None:
+    call = item.owner
+    call.rows[item.position] = row
+    call.missing -= 1
+    if call.missing == 0 and not call.done.done():
+        call.done.set_result(None)

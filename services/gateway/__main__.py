@@ -1,0 +1,19 @@
+"""Starts the gateway: `python -m services.gateway`."""
+
+from __future__ import annotations
+
+from common.logs import configure_logging
+from services.gateway.bootstrap import build_app
+from services.gateway.server import serve
+from services.gateway.settings import GatewaySettings
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    settings = GatewaySettings()
+    configure_logging(settings.log_level)
+    serve(build_app(), settings)
+
+
+if __name__ == "__main__":
+    main()

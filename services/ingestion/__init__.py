@@ -1,0 +1,1 @@
+"""The ingestion server: documents in, searchable versions out."""

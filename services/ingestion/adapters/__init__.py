@@ -1,0 +1,1 @@
+"""The world behind ingestion's ports."""

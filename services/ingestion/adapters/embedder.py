@@ -1,0 +1,39 @@
+"""Vectors from the embedding server, through the mesh, at bulk priority."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from malla.embedding.v1 import embedding_pb2 as pb
+from malla.embedding.v1 import embedding_pb2_grpc as rpc
+
+from common.channel import call_options
+from common.context import Context, Tier
+from common.models import CallContext
+from common.status import from_rpc_error
+from services.ingestion.domain.records import Vectors
+
+_TIMEOUT_S = 120.0
+_FLOAT_BYTES = 4
+
+
+class MeshEmbedder:
+    """malla.embedding.v1.InternalEmbeddingService."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = rpc.InternalEmbeddingServiceStub(channel)
+
+    async def embed(self, texts: Sequence[str], context: CallContext) -> Vectors:
+        """Returns the vectors of passages. Raises MallaError where the embedding server cannot."""
+        ctx = Context(tenant_id=context.tenant_id, request_id=context.request_id, tier=Tier(context.tier or Tier.FREE))
+        request = pb.InternalEmbedRequest(
+            texts=texts, kind=pb.EmbedRequest.PASSAGE, priority=pb.InternalEmbedRequest.BULK
+        )
+        try:
+            response = await self._stub.InternalEmbed(request, **call_options(ctx, most_s=_TIMEOUT_S))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "embedding server") from error
+        packed, size = response.data.vectors, response.data.dimensions * _FLOAT_BYTES
+        rows = tuple(packed[start : start + size] for start in range(0, len(packed), size))
+        return Vectors(rows, response.data.model)

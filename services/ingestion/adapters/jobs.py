@@ -1,0 +1,73 @@
+"""The queue of work in the record."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+
+from common.models import JobState
+from common.store import Rows, Store
+from services.ingestion.domain.records import JobRecord
+
+
+class MongoJobs:
+    """Rows of `jobs`. A lease is `available_at` in the future: a worker that goes silent loses it by itself."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, job: JobRecord) -> bool:
+        """Adds a job; False where its identifier is taken."""
+        return await self._rows(job.tenant_id).insert(job.model_dump(mode="json", by_alias=True))
+
+    async def get(self, tenant_id: str, job_id: str) -> JobRecord | None:
+        """Returns a job."""
+        row = await self._rows(tenant_id).find_one({"_id": job_id})
+        return None if row is None else JobRecord.model_validate(row)
+
+    async def lease(self, owner: str, now_ms: int, until_ms: int) -> JobRecord | None:
+        """Gives the oldest job that is available to `owner` until `until_ms`; a job whose lease ran out is available."""
+        row = await self._store.all_tenants("jobs").update_returning(
+            {"state": {"$in": [JobState.PENDING.value, JobState.RUNNING.value]}, "available_at": {"$lte": now_ms}},
+            {
+                "$set": {"state": JobState.RUNNING.value, "owner": owner, "available_at": until_ms, "updated_at": now_ms},
+                "$inc": {"attempts": 1},
+            },
+            order=[("available_at", 1)],
+        )
+        return None if row is None else JobRecord.model_validate(row)
+
+    async def forget_blobs_before(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[str]:
+        """Returns the blobs that jobs for versions before `version` still name, and makes the jobs forget them."""
+        query = {
+            "collection_uid": collection_uid,
+            "document_id": document_id,
+            "version": {"$lt": version},
+            "blob_id": {"$ne": ""},
+        }
+        rows = self._rows(tenant_id)
+        found = [row async for row in rows.find(query, order=[("_id", 1)])]
+        for row in found:
+            await rows.update({"_id": row["_id"]}, {"$set": {"blob_id": ""}})
+        return [row["blob_id"] for row in found]
+
+    async def change(self, job: JobRecord, **fields: Any) -> bool:
+        """Changes a leased job's fields, here and in the record; False, and no change, where the lease is no longer held."""
+        held = {"_id": job.job_id, "owner": job.owner, "state": JobState.RUNNING.value}
+        plain = {name: _plain(value) for name, value in fields.items()}
+        if not await self._rows(job.tenant_id).update(held, {"$set": plain}):
+            return False
+        for name, value in fields.items():
+            setattr(job, name, value)
+        return True
+
+    def _rows(self, tenant_id: str) -> Rows:
+        return self._store.rows(tenant_id, "jobs")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

@@ -1,0 +1,1 @@
+"""What ingestion knows: formats, identifiers, jobs. Imports no driver, no grpc, no generated code."""

@@ -1,0 +1,73 @@
+"""Collections: created, read, listed, deleted."""
+
+from __future__ import annotations
+
+import uuid
+
+from common.context import Context
+from common.errors import AlreadyExistsError, NotFoundError
+from common.models import Collection
+from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
+from common.store import CollectionRecord, now_ms
+from services.ingestion.domain.records import collection_view
+from services.ingestion.ports import Collections
+
+_DEFAULT_LANGUAGE = "es"
+
+
+async def existing(collections: Collections, tenant_id: str, collection_id: str) -> CollectionRecord:
+    """Returns a collection. Raises NotFoundError where the tenant has none of that name."""
+    record = await collections.get(tenant_id, collection_id)
+    if record is None:
+        raise NotFoundError(
+            "collection", collection_id, "Create it with POST /api/v1/collections; GET /api/v1/collections lists them."
+        )
+    return record
+
+
+class ManageCollections:
+    """What a tenant does with its collections."""
+
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
+
+    async def create(self, collection_id: str, language: str, description: str, request_id: str, ctx: Context) -> Collection:
+        """Creates a collection. Raises AlreadyExistsError unless the one there was created by the same request."""
+        # The same request makes the same uid, so that its repetition is told from another's.
+        uid = uuid.uuid5(uuid.NAMESPACE_OID, f"{ctx.tenant_id}/{collection_id}/{request_id}" if request_id else uuid.uuid4().hex)
+        record = CollectionRecord(
+            _id=uid.hex,
+            tenant_id=ctx.tenant_id,
+            collection_id=collection_id,
+            language=language or _DEFAULT_LANGUAGE,
+            description=description,
+            created_at=now_ms(),
+        )
+        if not await self._collections.add(record):
+            found = await self._collections.get(ctx.tenant_id, collection_id)
+            if found is None or found.uid != record.uid:
+                raise AlreadyExistsError("collection", collection_id)
+            record = found
+        return collection_view(record)
+
+    async def get(self, collection_id: str, ctx: Context) -> Collection:
+        """Returns a collection. Raises NotFoundError."""
+        return collection_view(await existing(self._collections, ctx.tenant_id, collection_id))
+
+    async def page(self, page_size: int, page_token: str, ctx: Context) -> tuple[list[Collection], str]:
+        """Returns a page of collections and the token of the next. Raises InvalidArgumentError for a foreign token."""
+        size = page_size or DEFAULT_PAGE_SIZE
+        found = [record async for record in self._collections.page(ctx.tenant_id, from_page_token(page_token), size + 1)]
+        token = to_page_token(found[size - 1].collection_id) if len(found) > size else ""
+        return [collection_view(record) for record in found[:size]], token
+
+    async def delete(self, collection_id: str, ctx: Context) -> None:
+        """Deletes a collection with all it holds. Raises NotFoundError."""
+        record = await existing(self._collections, ctx.tenant_id, collection_id)
+        await self._collections.hide(ctx.tenant_id, record.uid)
+        await self._collections.purge(ctx.tenant_id, record.uid)
+
+    async def purge_hidden(self) -> None:
+        """Finishes deletions that a crash interrupted."""
+        async for record in self._collections.hidden():
+            await self._collections.purge(record.tenant_id, record.uid)

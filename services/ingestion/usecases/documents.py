@@ -1,0 +1,92 @@
+"""Documents and jobs: read, listed, deleted, followed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from common.context import Context
+from common.errors import NotFoundError
+from common.models import Document, Job
+from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
+from common.store import ChangeRecord
+from services.ingestion.domain.records import DocumentRecord, JobRecord
+from services.ingestion.ports import Collections, Documents, Jobs
+from services.ingestion.usecases.collections import existing
+from services.ingestion.usecases.publish import Publish, Retire
+
+_WATCH_POLL_S = 0.1
+_WATCH_REPEAT_S = 15.0
+
+
+class ManageDocuments:
+    """What a tenant does with its documents."""
+
+    def __init__(self, collections: Collections, documents: Documents, publish: Publish, retire: Retire) -> None:
+        self._collections = collections
+        self._documents = documents
+        self._publish = publish
+        self._retire = retire
+
+    async def get(self, collection_id: str, document_id: str, ctx: Context) -> Document:
+        """Returns a document. Raises NotFoundError."""
+        collection = await existing(self._collections, ctx.tenant_id, collection_id)
+        return (await self._existing(ctx.tenant_id, collection.uid, document_id)).view()
+
+    async def page(self, collection_id: str, page_size: int, page_token: str, ctx: Context) -> tuple[list[Document], str]:
+        """Returns a page of documents and the token of the next. Raises NotFoundError, InvalidArgumentError."""
+        collection = await existing(self._collections, ctx.tenant_id, collection_id)
+        size = page_size or DEFAULT_PAGE_SIZE
+        after = from_page_token(page_token)
+        found = [record async for record in self._documents.page(ctx.tenant_id, collection.uid, after, size + 1)]
+        token = to_page_token(found[size - 1].document_id) if len(found) > size else ""
+        return [record.view() for record in found[:size]], token
+
+    async def delete(self, collection_id: str, document_id: str, ctx: Context) -> int:
+        """Deletes a document and returns the change number at which it was gone. Raises NotFoundError."""
+        collection = await existing(self._collections, ctx.tenant_id, collection_id)
+        await self._existing(ctx.tenant_id, collection.uid, document_id)
+        version = await self._documents.next_version(ctx.tenant_id, collection, document_id)
+        gone = ChangeRecord(seq=0, document_id=document_id, version=version, deleted=True)
+        change = await self._publish(ctx.tenant_id, collection.uid, gone)
+        await self._documents.unlist(ctx.tenant_id, collection.uid, document_id, change)
+        await self._collections.raise_seq(ctx.tenant_id, collection.uid, change.seq)
+        await self._retire(ctx.tenant_id, collection.uid, document_id, version)
+        return change.seq
+
+    async def _existing(self, tenant_id: str, collection_uid: str, document_id: str) -> DocumentRecord:
+        record = await self._documents.get(tenant_id, collection_uid, document_id)
+        if record is None:
+            raise NotFoundError("document", document_id, "GET /api/v1/collections/{collection_id}/documents lists them.")
+        return record
+
+
+class FollowJobs:
+    """What a tenant sees of its jobs."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    async def get(self, job_id: str, ctx: Context) -> Job:
+        """Returns a job. Raises NotFoundError."""
+        return (await self._existing(ctx.tenant_id, job_id)).view()
+
+    async def watch(self, job_id: str, ctx: Context) -> AsyncIterator[Job]:
+        """Yields a job now, at each change, every 15 s of silence, and last when nothing more will happen to it."""
+        shown, shown_at = None, 0.0
+        while True:
+            job = await self._existing(ctx.tenant_id, job_id)
+            if job != shown or time.monotonic() - shown_at > _WATCH_REPEAT_S:
+                shown, shown_at = job, time.monotonic()
+                yield job.view()
+            if job.state.is_final:
+                return
+            # The worker may run in another process: the record is the one place that knows.
+            await asyncio.sleep(_WATCH_POLL_S)
+
+    async def _existing(self, tenant_id: str, job_id: str) -> JobRecord:
+        job = await self._jobs.get(tenant_id, job_id)
+        if job is None:
+            raise NotFoundError("job", job_id, "Use the job_id that the upload returned.")
+        return job

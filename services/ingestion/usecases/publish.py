@@ -1,0 +1,44 @@
+"""Making a version visible: one atomic insert into the collection's change log."""
+
+from __future__ import annotations
+
+from common.store import ChangeRecord
+from services.ingestion.ports import Blobs, Changes, Chunks, Jobs
+
+
+class Publish:
+    """Appends to a collection's change log. The log alone decides what is visible."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+
+    async def __call__(self, tenant_id: str, collection_uid: str, change: ChangeRecord) -> ChangeRecord:
+        """Appends `change` under the next number and returns it as numbered.
+
+        A change that is already there, or one that a later version of its document has overtaken, is not appended; the change
+        that stands is returned instead. So a repeated call, or one that lost a race, does no harm.
+        """
+        while True:
+            # The head must be read first: whatever is appended after it takes the number we try, and we look again.
+            head = await self._changes.head(tenant_id, collection_uid)
+            last = await self._changes.last_of(tenant_id, collection_uid, change.document_id)
+            if last is not None and last.version >= change.version:
+                return last
+            numbered = change.model_copy(update={"seq": head + 1})
+            if await self._changes.append(tenant_id, collection_uid, numbered):
+                return numbered
+
+
+class Retire:
+    """Removes what no search can reach any more: chunks and bytes of versions that a later change replaced."""
+
+    def __init__(self, chunks: Chunks, jobs: Jobs, blobs: Blobs) -> None:
+        self._chunks = chunks
+        self._jobs = jobs
+        self._blobs = blobs
+
+    async def __call__(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> None:
+        """Removes the versions of a document before `version`."""
+        await self._chunks.delete_before(tenant_id, collection_uid, document_id, version)
+        for blob_id in await self._jobs.forget_blobs_before(tenant_id, collection_uid, document_id, version):
+            await self._blobs.delete(tenant_id, blob_id)

@@ -1,0 +1,142 @@
+"""The worker: leases jobs one after the other, keeps its leases, and decides what a failure means."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from common.errors import Code, InternalError, MallaError, UnavailableError
+from common.models import Error, JobState
+from common.store import now_ms
+from services.ingestion.domain.identifiers import new_id
+from services.ingestion.domain.records import JobRecord
+from services.ingestion.ports import Documents, Jobs
+from services.ingestion.usecases.process import LeaseLostError, ProcessJob
+
+log = logging.getLogger("malla.ingestion")
+
+# Failures of the world around: the document is not to blame, and the job is tried until the world is well again.
+_TRANSIENT = {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.CANCELLED}
+_LONGEST_BACKOFF_S = 30.0
+
+
+@dataclass(frozen=True)
+class WorkRules:
+    """How jobs are worked on.
+
+    Attributes:
+        lease_s: Seconds after which a job whose worker went silent is taken over.
+        poll_s: Seconds between looks for jobs that other processes accepted.
+        max_attempts: Times a job is tried after failures of its own.
+    """
+
+    lease_s: float
+    poll_s: float
+    max_attempts: int
+
+
+class Worker:
+    """Works on jobs until cancelled."""
+
+    def __init__(self, jobs: Jobs, documents: Documents, process: ProcessJob, rules: WorkRules) -> None:
+        self._jobs = jobs
+        self._documents = documents
+        self._process = process
+        self._rules = rules
+        self._arrived = asyncio.Event()
+
+    def wake(self) -> None:
+        """Says that a job was added."""
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Works on one job after the other."""
+        owner = new_id("worker")
+        while True:
+            self._arrived.clear()
+            try:
+                job = await self._jobs.lease(owner, now_ms(), now_ms() + int(self._rules.lease_s * 1000))
+                if job is None:
+                    await self._wait_for_work()
+                else:
+                    await self._work(job)
+            except UnavailableError as error:
+                log.warning("the record cannot be reached: %s", error.message)
+                await asyncio.sleep(self._rules.poll_s)
+
+    async def _wait_for_work(self) -> None:
+        try:
+            async with asyncio.timeout(self._rules.poll_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return
+
+    async def _work(self, job: JobRecord) -> None:
+        log.info("job begins", extra=_facts(job))
+        try:
+            async with self._lease_kept(job):
+                await self._process(job)
+            log.info("job succeeded", extra=_facts(job))
+        except LeaseLostError:
+            log.warning("lease lost", extra=_facts(job))
+        except MallaError as error:
+            await self._failed(job, error)
+        except Exception:
+            log.exception("job failed unexpectedly", extra=_facts(job))
+            await self._failed(job, InternalError("Ingestion failed inside. The ingestion server's log has it."))
+
+    @asynccontextmanager
+    async def _lease_kept(self, job: JobRecord) -> AsyncIterator[None]:
+        keeper = asyncio.create_task(self._keep(job), name=f"lease-{job.job_id}")
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    async def _keep(self, job: JobRecord) -> None:
+        while True:
+            await asyncio.sleep(self._rules.lease_s / 3)
+            try:
+                await self._jobs.change(job, available_at=now_ms() + int(self._rules.lease_s * 1000))
+            except UnavailableError:
+                log.warning("lease not renewed; the record cannot be reached", extra=_facts(job))
+
+    async def _failed(self, job: JobRecord, error: MallaError) -> None:
+        shown = Error(type=error.reason, code=error.code.value, details={**error.details, "message": error.message})
+        transient = error.code in _TRANSIENT
+        failures = job.failures + (0 if transient else 1)
+        hopeless = not transient and (error.code is not Code.INTERNAL or failures >= self._rules.max_attempts)
+        if hopeless:
+            log.warning("job failed for good: %s", error.message, extra=_facts(job))
+            changed = await self._jobs.change(
+                job, state=JobState.FAILED, error=shown, failures=failures, updated_at=now_ms()
+            )
+            if changed:
+                await self._documents.fail(job.model_copy(update={"error": shown}))
+            return
+        wait_s = error.retry_after_s or min(_LONGEST_BACKOFF_S, 0.5 * 2 ** min(job.attempts, 10))
+        wait_s *= random.uniform(0.8, 1.2)  # noqa: S311  # spreads retries, guards nothing
+        log.warning("job will be tried again in %.1f s: %s", wait_s, error.message, extra=_facts(job))
+        await self._jobs.change(
+            job,
+            state=JobState.PENDING,
+            error=shown,
+            failures=failures,
+            available_at=now_ms() + int(wait_s * 1000),
+            updated_at=now_ms(),
+        )
+
+
+def _facts(job: JobRecord) -> dict[str, object]:
+    return {
+        "job_id": job.job_id,
+        "tenant_id": job.tenant_id,
+        "document_id": job.document_id,
+        "attempt": job.attempts,
+        "request_id": job.context.request_id,
+    }
