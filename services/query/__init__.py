@@ -1,0 +1,1 @@
+"""The query server: search, and answers with citations."""

@@ -1,0 +1,9 @@
+"""Entry point: `python -m services.query`."""
+
+from common.server import run_server
+from services.query.bootstrap import compose
+from services.query.settings import QuerySettings
+
+if __name__ == "__main__":
+    settings = QuerySettings()
+    run_server("query", settings, lambda: compose(settings))

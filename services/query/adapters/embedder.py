@@ -1,0 +1,65 @@
+"""Vectors from the embedding server, through the mesh, at interactive priority; questions are remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import grpc
+import numpy as np
+from malla.embedding.v1 import embedding_pb2 as pb
+from malla.embedding.v1 import embedding_pb2_grpc as rpc
+
+from common.channel import call_options
+from common.context import Context
+from common.models import EmbeddingKind, TokenUsage
+from common.protobuf import from_message
+from common.status import from_rpc_error
+from services.query.ports import Vectors
+
+_TIMEOUT_S = 30.0
+
+
+class MeshEmbedder:
+    """malla.embedding.v1.InternalEmbeddingService."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = rpc.InternalEmbeddingServiceStub(channel)
+
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
+        """Returns the texts' vectors. Raises MallaError where the embedding server cannot."""
+        request = pb.InternalEmbedRequest(
+            texts=texts, kind=pb.EmbedRequest.Kind.Value(kind.value), priority=pb.InternalEmbedRequest.INTERACTIVE
+        )
+        try:
+            response = await self._stub.InternalEmbed(request, **call_options(ctx, most_s=_TIMEOUT_S))
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, "embedding server") from error
+        data = response.data
+        rows = np.frombuffer(data.vectors, dtype="<f4").reshape(len(texts), data.dimensions)
+        return Vectors(rows, data.model, from_message(TokenUsage, data.usage))
+
+
+class CachedEmbedder:
+    """Remembers the vectors of single questions, for each tenant apart; the least recently asked is forgotten first."""
+
+    def __init__(self, embedder: MeshEmbedder, size: int) -> None:
+        self._embedder = embedder
+        self._size = size
+        self._known: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
+
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
+        """Returns the texts' vectors; a remembered question's usage is all `cached_tokens`."""
+        if kind is not EmbeddingKind.QUERY or len(texts) != 1:
+            return await self._embedder.embed(texts, kind, ctx)
+        key = (ctx.tenant_id, texts[0])
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            usage = known.usage.model_copy(update={"cached_tokens": known.usage.input_tokens})
+            return Vectors(known.rows, known.model, usage)
+        made = await self._embedder.embed(texts, kind, ctx)
+        self._known[key] = made
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
+        return made

@@ -1,0 +1,69 @@
+"""The answerer without a model: it quotes the statements that are nearest to the question, and says that it does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+
+from common.context import Context
+from common.models import EmbeddingKind, SearchResult, TokenUsage
+from services.query.domain.quoting import Statement, statements
+from services.query.ports import AnswerEnd, Embedder, Question
+
+MODEL = "extractive"
+
+_MOST_QUOTES = 3
+_MOST_STATEMENTS = 64
+# A statement is quoted when it is nearly as near as the nearest; cosines of e5 lie close together.
+_NEAR = 0.025
+_PASSAGE_WEIGHT = 0.02
+
+_NOTICE = {
+    "es": "No hay ningún modelo de lenguaje configurado: la respuesta son citas literales de los documentos. "
+    "Configure GROQ_API_KEY para obtener respuestas redactadas.",
+    "en": "No language model is configured: the answer is quoted word for word from the documents. "
+    "Set GROQ_API_KEY to get written answers.",
+}
+_NOTHING = {
+    "es": "No encontré nada sobre eso en los documentos.",
+    "en": "I found nothing about that in the documents.",
+}
+
+
+class ExtractiveAnswerer:
+    """Quotes, with citations."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    async def answer(
+        self, question: Question, passages: Sequence[SearchResult], ctx: Context
+    ) -> AsyncIterator[str | AnswerEnd]:
+        """Yields the quotes, the notice, and the end."""
+        own = TokenUsage(provider="malla", model=MODEL)
+        notice = _NOTICE.get(question.language, _NOTICE["en"])
+        candidates = statements([passage.text for passage in passages])[:_MOST_STATEMENTS]
+        if not candidates:
+            yield _NOTHING.get(question.language, _NOTHING["en"])
+            yield AnswerEnd(model=MODEL, cited=(), stages=[("answer", own)], notice=notice)
+            return
+        chosen, usage = await self._nearest(question, candidates, ctx)
+        for number, statement in enumerate(chosen):
+            for word in f"{statement.text} [{statement.passage + 1}]".split(" "):
+                yield word + " "
+            if number < len(chosen) - 1:
+                yield "\n"
+        yield f"\n\n({notice})"
+        cited = [statement.passage for statement in chosen]
+        yield AnswerEnd(model=MODEL, cited=cited, stages=[("statement_embedding", usage), ("answer", own)], notice=notice)
+
+    async def _nearest(
+        self, question: Question, candidates: list[Statement], ctx: Context
+    ) -> tuple[list[Statement], TokenUsage]:
+        asked = await self._embedder.embed([question.text], EmbeddingKind.QUERY, ctx)
+        said = await self._embedder.embed([statement.text for statement in candidates], EmbeddingKind.PASSAGE, ctx)
+        ranks = np.array([statement.passage for statement in candidates])
+        scores = said.rows @ asked.rows[0] - _PASSAGE_WEIGHT * ranks / (ranks.max() + 1)
+        best = [int(i) for i in np.argsort(-scores)[:_MOST_QUOTES] if scores[i] >= scores.max() - _NEAR]
+        return [candidates[i] for i in best], said.usage

@@ -1,0 +1,72 @@
+"""Cutting passages into quotable statements: sentences, list items, and table rows with their column names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+# A full stop ends a sentence only before white space and something that can begin one: "1.5 Mbps" and "Sr. López" stay whole
+# often enough for quoting.
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"»”’)]*\s+(?=[\"«“¿¡(]*[A-ZÁÉÍÓÚÑÜÀÂÇÈÊÔÖÄ0-9])")
+_LIST_MARK = re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+")
+_TABLE_ROW = re.compile(r"^\s*\|(.+)\|\s*$")
+_TABLE_RULE = re.compile(r"^[\s|:-]+$")
+_MARKUP = re.compile(r"\*\*|__|`|\\(?=[.\-()\[\]_*#])")
+_SHORTEST = 12
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A piece of a passage that says something on its own.
+
+    Attributes:
+        passage: Position of its passage among the passages, from 0.
+        text: One line of plain text.
+    """
+
+    passage: int
+    text: str
+
+
+def statements(passages: list[str]) -> list[Statement]:
+    """Returns the statements of passages, in order, each once."""
+    found: dict[str, Statement] = {}
+    for i, passage in enumerate(passages):
+        for text in _of_passage(passage):
+            if len(text) >= _SHORTEST:
+                found.setdefault(text.casefold(), Statement(i, text))
+    return list(found.values())
+
+
+def _of_passage(passage: str) -> Iterator[str]:
+    paragraph: list[str] = []
+    header: list[str] = []
+    for line in [*passage.splitlines(), ""]:
+        row = _TABLE_ROW.match(line)
+        starts_item = _LIST_MARK.match(line) is not None
+        if row or starts_item or not line.strip():
+            yield from _sentences(paragraph)
+            paragraph = []
+        if row:
+            cells = [_plain(cell) for cell in row.group(1).split("|")]
+            if not _TABLE_RULE.match(line):
+                if header:
+                    yield _row(header, cells)
+                header = header or cells
+        elif line.strip() and not line.lstrip().startswith("#"):
+            header = []
+            paragraph.append(_LIST_MARK.sub("", line))
+
+
+def _sentences(lines: list[str]) -> Iterator[str]:
+    text = _plain(" ".join(lines))
+    yield from (sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip())
+
+
+def _row(header: list[str], cells: list[str]) -> str:
+    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in zip(header, cells, strict=False) if cell)
+
+
+def _plain(text: str) -> str:
+    return " ".join(_MARKUP.sub("", text).split())

@@ -1,0 +1,111 @@
+"""Converts between the contract and the use cases."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from google.protobuf import json_format
+from malla.chat.v1 import event_pb2
+from malla.common.v1 import citation_pb2, usage_pb2
+from malla.query.v1 import query_pb2 as pb
+
+from common.context import Context, with_context
+from common.models import Citation, Done, SearchMode, TokenUsage
+from common.protobuf import to_message
+from services.query.usecases.answer import AnswerQuestion, QuerySpec
+from services.query.usecases.events import numbered
+from services.query.usecases.search import SearchPassages, SearchSpec
+
+
+class QueryServicer:
+    """malla.query.v1.QueryService."""
+
+    def __init__(self, search: SearchPassages, answer: AnswerQuestion, *, heartbeat_s: float) -> None:
+        self._search = search
+        self._answer = answer
+        self._heartbeat_s = heartbeat_s
+
+    @with_context(tenant=True, collection=True)
+    async def Search(self, request: pb.SearchRequest, ctx: Context) -> pb.SearchResponse:
+        found = await self._search(_search_spec(request, ctx), ctx)
+        return pb.SearchResponse(
+            message=f"{len(found.results)} passages found",
+            results=[to_message(result, pb.SearchResult) for result in found.results],
+            seq=found.seq,
+            usage=_usage(found.usage),
+        )
+
+    @with_context(tenant=True, collection=True)
+    async def Query(self, request: pb.QueryRequest, ctx: Context) -> pb.QueryResponse:
+        done = await _answered(self._answer, request, ctx)
+        return pb.QueryResponse(
+            answer=done.answer, citations=_citations(done.citations), usage=_usage(done.usage), model=done.model
+        )
+
+    @with_context(tenant=True, collection=True)
+    async def StreamQuery(self, request: pb.QueryRequest, ctx: Context) -> AsyncIterator[event_pb2.ChatEvent]:
+        events = self._answer.stream(_query_spec(request, ctx), ctx)
+        async for event in numbered(events, ctx, heartbeat_s=self._heartbeat_s):
+            yield to_message(event, event_pb2.ChatEvent)
+
+
+class InternalQueryServicer:
+    """malla.query.v1.InternalQueryService."""
+
+    def __init__(self, search: SearchPassages, answer: AnswerQuestion) -> None:
+        self._search = search
+        self._answer = answer
+
+    @with_context(tenant=True, collection=True)
+    async def InternalSearch(self, request: pb.SearchRequest, ctx: Context) -> pb.InternalSearchResponse:
+        found = await self._search(_search_spec(request, ctx), ctx)
+        results = [to_message(result, pb.SearchResult) for result in found.results]
+        return pb.InternalSearchResponse(
+            message=f"{len(results)} passages found",
+            data=pb.InternalSearchData(results=results, seq=found.seq, usage=_usage(found.usage)),
+        )
+
+    @with_context(tenant=True, collection=True)
+    async def InternalQuery(self, request: pb.QueryRequest, ctx: Context) -> pb.InternalQueryResponse:
+        done = await _answered(self._answer, request, ctx)
+        return pb.InternalQueryResponse(
+            data=pb.InternalQueryData(
+                answer=done.answer, citations=_citations(done.citations), usage=_usage(done.usage), model=done.model
+            )
+        )
+
+
+async def _answered(answer: AnswerQuestion, request: pb.QueryRequest, ctx: Context) -> Done:
+    done = await answer.whole(_query_spec(request, ctx), ctx)
+    for name, value in done.metadata.items():
+        ctx.add_metric(name, value)
+    return done
+
+
+def _search_spec(request: pb.SearchRequest | pb.QueryRequest, ctx: Context) -> SearchSpec:
+    name = pb.SearchRequest.Mode.Name(request.mode)
+    return SearchSpec(
+        collection_id=ctx.collection_id,
+        query=request.query,
+        k=request.k,
+        mode=SearchMode(name) if request.mode else SearchMode.HYBRID,
+        filter=json_format.MessageToDict(request.filter),
+        min_seq=request.min_seq,
+    )
+
+
+def _query_spec(request: pb.QueryRequest, ctx: Context) -> QuerySpec:
+    return QuerySpec(
+        search=_search_spec(request, ctx),
+        model=request.model,
+        temperature=request.temperature if request.HasField("temperature") else None,
+        max_tokens=request.max_tokens,
+    )
+
+
+def _citations(citations: list[Citation]) -> list[citation_pb2.Citation]:
+    return [to_message(citation, citation_pb2.Citation) for citation in citations]
+
+
+def _usage(usage: TokenUsage | None) -> usage_pb2.TokenUsage:
+    return to_message(usage or TokenUsage(), usage_pb2.TokenUsage)

@@ -1,0 +1,88 @@
+"""Finding passages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.context import Context
+from common.errors import InvalidArgumentError, NotFoundError
+from common.models import EmbeddingKind, SearchMode, SearchResult, TokenUsage
+from services.query.domain.collection_index import Search
+from services.query.domain.filters import compile_filter
+from services.query.ports import Embedder, Record, Vectors
+from services.query.usecases.follow import FollowCollections
+
+DEFAULT_K = 5
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """What to find."""
+
+    collection_id: str
+    query: str
+    k: int = DEFAULT_K
+    mode: SearchMode = SearchMode.HYBRID
+    filter: Mapping[str, Any] = field(default_factory=dict)
+    min_seq: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The passages found, best first, at change `seq`."""
+
+    results: list[SearchResult]
+    seq: int
+    usage: TokenUsage
+    language: str
+
+
+class SearchPassages:
+    """Finds the passages of a collection that fit a query."""
+
+    def __init__(self, record: Record, embedder: Embedder, follow: FollowCollections, *, candidates: int) -> None:
+        self._record = record
+        self._embedder = embedder
+        self._follow = follow
+        self._candidates = candidates
+
+    async def __call__(self, spec: SearchSpec, ctx: Context) -> Found:
+        """Returns the passages.
+
+        Raises:
+            NotFoundError: The tenant has no such collection.
+            InvalidArgumentError: The query is blank or the filter malformed.
+            DeadlineError: `min_seq` was not reached in time.
+            MallaError: The vector of the query cannot be computed.
+        """
+        if not spec.query.strip():
+            raise InvalidArgumentError([("query", "must hold more than white space")])
+        predicate = compile_filter(spec.filter) if spec.filter else None
+        collection = await self._record.collection(ctx.tenant_id, spec.collection_id)
+        if collection is None:
+            self._follow.forget(ctx.tenant_id, spec.collection_id)
+            raise NotFoundError(
+                "collection", spec.collection_id, "Create it with POST /api/v1/collections; GET /api/v1/collections lists them."
+            )
+        index, vectors = await asyncio.gather(
+            self._follow.at_least(collection, spec.min_seq, ctx), self._vector_of(spec, ctx)
+        )
+        search = Search(
+            text=spec.query,
+            mode=spec.mode,
+            k=spec.k or DEFAULT_K,
+            candidates=self._candidates,
+            row=None if vectors is None else vectors.rows[0],
+            model="" if vectors is None else vectors.model,
+            predicate=predicate,
+        )
+        results = await asyncio.to_thread(index.search, search)
+        return Found(results, index.seq, TokenUsage() if vectors is None else vectors.usage, collection.language)
+
+    async def _vector_of(self, spec: SearchSpec, ctx: Context) -> Vectors | None:
+        if spec.mode is SearchMode.LEXICAL:
+            return None
+        return await self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx)
