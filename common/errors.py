@@ -57,7 +57,9 @@ class InternalError(MallaError):
 class RemoteError(MallaError):
     """A failure another server reported; code, reason and details are that server's."""
 
-    def __init__(self, message: str, *, code: Code, reason: str, details: Mapping[str, Any], retry_after_s: float | None) -> None:
+    def __init__(
+        self, message: str, *, code: Code, reason: str, details: Mapping[str, Any], retry_after_s: float | None
+    ) -> None:
         super().__init__(message, details=details, retry_after_s=retry_after_s)
         self.code = code  # type: ignore[misc]  # the one error whose code is data
         self.reason = reason

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
@@ -26,7 +26,7 @@ def from_message(model: type[P], message: Message) -> P:
 def to_dict(message: Message) -> dict[str, Any]:
     """Returns a message as Python values: enum names, datetimes, plain dicts. Unset fields with presence are left out."""
     row: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
+    for field in _fields(message):
         if field.has_presence and not message.HasField(field.name):
             continue
         row[field.name] = _field_value(field, getattr(message, field.name))
@@ -35,7 +35,7 @@ def to_dict(message: Message) -> dict[str, Any]:
 
 def _field_value(field: FieldDescriptor, value: Any) -> Any:
     if is_map(field):
-        entry = field.message_type.fields_by_name["value"]
+        entry = _map_value(field)
         return {key: _single_value(entry, item) for key, item in value.items()}
     if field.is_repeated:
         return [_single_value(field, item) for item in value]
@@ -44,7 +44,7 @@ def _field_value(field: FieldDescriptor, value: Any) -> Any:
 
 def _single_value(field: FieldDescriptor, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return field.enum_type.values_by_number[value].name
+        return str(_enum(field).values_by_number[value].name)
     if field.type != FieldDescriptor.TYPE_MESSAGE:
         return value
     if isinstance(value, timestamp_pb2.Timestamp):
@@ -61,7 +61,7 @@ def to_message(model: BaseModel, message: type[M]) -> M:
 
 def from_dict(row: Mapping[str, Any], message: M) -> M:
     """Fills a message from Python values, as `to_dict` gives them, and returns it."""
-    for field in message.DESCRIPTOR.fields:
+    for field in _fields(message):
         value = row.get(field.name)
         if value is not None:
             _set_field(message, field, value)
@@ -70,7 +70,7 @@ def from_dict(row: Mapping[str, Any], message: M) -> M:
 
 def _set_field(message: Message, field: FieldDescriptor, value: Any) -> None:
     if is_map(field):
-        entry = field.message_type.fields_by_name["value"]
+        entry = _map_value(field)
         target = getattr(message, field.name)
         for key, item in value.items():
             if entry.type == FieldDescriptor.TYPE_MESSAGE:
@@ -104,10 +104,23 @@ def _merge(target: Message, value: Any) -> None:
 
 def _scalar(field: FieldDescriptor, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return field.enum_type.values_by_name[value.name if isinstance(value, Enum) else value].number
+        return _enum(field).values_by_name[value.name if isinstance(value, Enum) else value].number
     return value
 
 
 def is_map(field: FieldDescriptor) -> bool:
     """Says whether a field is a map."""
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+# The descriptor types of protobuf's stubs are optional where a field of another kind has none.
+def _fields(message: Message) -> list[FieldDescriptor]:
+    return cast("list[FieldDescriptor]", message.DESCRIPTOR.fields)
+
+
+def _map_value(field: FieldDescriptor) -> FieldDescriptor:
+    return cast("Descriptor", field.message_type).fields_by_name["value"]
+
+
+def _enum(field: FieldDescriptor) -> EnumDescriptor:
+    return cast("EnumDescriptor", field.enum_type)

@@ -29,7 +29,9 @@ class ServerSettings(Settings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=0, description="Port to listen on; 0 for a free one.")
-    mesh_address: str = Field(default="127.0.0.1:9000", description="The mesh listener, through which other servers are called.")
+    mesh_address: str = Field(
+        default="127.0.0.1:9000", description="The mesh listener, through which other servers are called."
+    )
     max_message_bytes: int = Field(default=8 * 1024 * 1024, description="Largest gRPC message, each way.")
     max_concurrent_rpcs: int = Field(default=1000, description="Calls in flight; more are refused with RESOURCE_EXHAUSTED.")
     drain_grace_s: float = Field(default=20.0, description="Seconds that calls may take to end after SIGTERM.")

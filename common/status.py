@@ -1,7 +1,7 @@
 """Exceptions to `google.rpc.Status` and back (AIP-193).
 
-Details, in this order: ErrorInfo, the typed detail, BadRequest and RetryInfo where they apply, and last the ErrorResponse, which
-is the HTTP body: the edge cuts it out of the transcoded status.
+Details, in this order: ErrorInfo, the typed detail, BadRequest and RetryInfo where they apply, last the ErrorResponse, which is
+the HTTP body: the edge cuts it out of the transcoded status.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _OWN = "/malla."
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.aio is untyped
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Makes the call's context current, translates exceptions to a status, and logs the call in one line."""
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
@@ -35,7 +35,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         return guarded(handler, lambda rpc: _call(details.method, rpc))
 
 
-class ValidationInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class ValidationInterceptor(grpc.aio.ServerInterceptor):
     """Refuses requests that break the `buf.validate` rules of their message."""
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:

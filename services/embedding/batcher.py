@@ -22,7 +22,7 @@ _RATE_WEIGHT = 0.2
 
 
 @dataclass(eq=False)
-class _Call:
+class Call:
     """One caller's texts on their way."""
 
     rows: Matrix
@@ -31,6 +31,7 @@ class _Call:
     missing: int
 
     def is_wanted(self) -> bool:
+        """Whether the caller still waits, and in time."""
         return not self.done.done() and time.monotonic() < self.deadline
 
 
@@ -50,7 +51,7 @@ class Batcher:
     computed; a full queue refuses.
     """
 
-    def __init__(self, engine: Engine, lanes: Lanes[_Call]) -> None:
+    def __init__(self, engine: Engine, lanes: Lanes[Call]) -> None:
         self._engine = engine
         self._lanes = lanes
         self._arrived = asyncio.Event()
@@ -70,7 +71,7 @@ class Batcher:
         window = self._engine.window_tokens
         read = [min(count, window) if window else count for count in counts]
         wait_s = ctx.remaining_s(_LONGEST_WAIT_S)
-        call = _Call(
+        call = Call(
             rows=np.empty((len(texts), self._engine.dimensions), dtype=np.float32),
             deadline=time.monotonic() + wait_s,
             done=loop.create_future(),
@@ -82,7 +83,7 @@ class Batcher:
         await self._finished(call, wait_s)
         return Embedded(call.rows, sum(read), [i for i, count in enumerate(counts) if window and count > window])
 
-    async def _finished(self, call: _Call, wait_s: float) -> None:
+    async def _finished(self, call: Call, wait_s: float) -> None:
         try:
             async with asyncio.timeout(wait_s):
                 await call.done
@@ -105,14 +106,14 @@ class Batcher:
 
     async def _run(self) -> None:
         while True:
-            batch = self._lanes.draw(_Call.is_wanted)
+            batch = self._lanes.draw(Call.is_wanted)
             if batch:
                 await self._compute(batch)
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
 
-    async def _compute(self, batch: list[Item[_Call]]) -> None:
+    async def _compute(self, batch: list[Item[Call]]) -> None:
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
         texts = [item.text for item in batch]
@@ -129,7 +130,7 @@ class Batcher:
             _deliver(item, row)
 
 
-def _deliver(item: Item[_Call], row: Matrix) -> None:
+def _deliver(item: Item[Call], row: Matrix) -> None:
     call = item.owner
     call.rows[item.position] = row
     call.missing -= 1

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from malla.embedding.v1 import embedding_pb2_grpc as rpc
 
 from common.server import GrpcService
-from services.embedding.batcher import Batcher
+from services.embedding.batcher import Batcher, Call
 from services.embedding.lanes import Lanes
 from services.embedding.ports import Engine
 from services.embedding.servicer import EmbeddingServicer, InternalEmbeddingServicer
@@ -20,7 +20,7 @@ from services.embedding.usecases import EmbedTexts
 async def compose(settings: EmbeddingSettings, engine: Engine | None = None) -> AsyncIterator[Sequence[GrpcService]]:
     """Yields the services. Tests pass an engine of their own."""
     engine = engine or load_engine(settings)
-    lanes = Lanes(
+    lanes: Lanes[Call] = Lanes(
         most_tokens=settings.embedding_queue_tokens,
         batch_tokens=settings.embedding_batch_tokens,
         batch_texts=settings.embedding_batch_texts,

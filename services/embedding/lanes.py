@@ -47,7 +47,9 @@ class Lanes(Generic[OwnerT]):
     batch_tokens: int
     batch_texts: int
     waiting_tokens: int = 0
-    _queues: dict[EmbeddingPriority, deque[Item[OwnerT]]] = field(default_factory=lambda: {p: deque() for p in EmbeddingPriority})
+    _queues: dict[EmbeddingPriority, deque[Item[OwnerT]]] = field(
+        default_factory=lambda: {p: deque() for p in EmbeddingPriority}
+    )
     _turn: int = 0
 
     def put(self, items: list[Item[OwnerT]], priority: EmbeddingPriority, *, tokens_per_s: float) -> None:

@@ -19,9 +19,7 @@ class EmbeddingServicer:
 
     @with_context(tenant=True)
     async def Embed(self, request: pb.EmbedRequest, ctx: Context) -> pb.EmbeddingResponse:
-        result = await self._embed_texts(
-            request.texts, _kind(request.kind), request.model, EmbeddingPriority.INTERACTIVE, ctx
-        )
+        result = await self._embed_texts(request.texts, _kind(request.kind), request.model, EmbeddingPriority.INTERACTIVE, ctx)
         return pb.EmbeddingResponse(
             message=f"{len(request.texts)} texts embedded",
             embeddings=[pb.Embedding(values=row) for row in result.vectors],

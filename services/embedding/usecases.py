@@ -34,7 +34,9 @@ class EmbeddedTexts(Protocol):
 class Batches(Protocol):
     """Computes texts of many callers together."""
 
-    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, priority: EmbeddingPriority, ctx: Context) -> EmbeddedTexts:
+    async def embed(
+        self, texts: Sequence[str], kind: EmbeddingKind, priority: EmbeddingPriority, ctx: Context
+    ) -> EmbeddedTexts:
         """Returns the texts' vectors, in order."""
         ...
 

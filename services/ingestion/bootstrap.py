@@ -101,9 +101,7 @@ def _use_cases(
 
 def _services(use: UseCases) -> Sequence[GrpcService]:
     return (
-        GrpcService(
-            "malla.ingestion.v1.IngestionService", IngestionServicer(use), rpc.add_IngestionServiceServicer_to_server
-        ),
+        GrpcService("malla.ingestion.v1.IngestionService", IngestionServicer(use), rpc.add_IngestionServiceServicer_to_server),
         GrpcService(
             "malla.ingestion.v1.InternalIngestionService",
             InternalIngestionServicer(use.take),

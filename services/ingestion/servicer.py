@@ -66,7 +66,9 @@ class IngestionServicer:
         )
 
     @with_context(tenant=True)
-    async def UploadDocument(self, requests: AsyncIterator[pb.UploadDocumentRequest], ctx: Context) -> pb.DocumentUploadResponse:
+    async def UploadDocument(
+        self, requests: AsyncIterator[pb.UploadDocumentRequest], ctx: Context
+    ) -> pb.DocumentUploadResponse:
         first = await anext(aiter(requests), None)
         if first is None:
             raise InvalidArgumentError([("", "an upload needs at least one message")])

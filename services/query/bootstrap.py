@@ -34,9 +34,7 @@ async def compose(settings: QuerySettings) -> AsyncIterator[Sequence[GrpcService
         yield services(settings, MongoRecord(store), embedder, ExtractiveAnswerer(embedder))
 
 
-def services(
-    settings: QuerySettings, record: Record, embedder: Embedder, answerer: Answerer
-) -> Sequence[GrpcService]:
+def services(settings: QuerySettings, record: Record, embedder: Embedder, answerer: Answerer) -> Sequence[GrpcService]:
     """Returns the services over the given adapters. Tests pass their own."""
     follow = FollowCollections(record, FlatIndex, TantivyIndex, timeout_s=settings.search_timeout_s)
     search = SearchPassages(record, embedder, follow, candidates=settings.search_candidates)

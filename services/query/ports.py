@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -120,6 +120,8 @@ class AnswerEnd:
 class Answerer(Protocol):
     """Makes an answer from passages."""
 
-    def answer(self, question: Question, passages: Sequence[SearchResult], ctx: Context) -> AsyncIterator[str | AnswerEnd]:
+    def answer(
+        self, question: Question, passages: Sequence[SearchResult], ctx: Context
+    ) -> AsyncGenerator[str | AnswerEnd, None]:
         """Yields the answer's pieces of text, then one AnswerEnd. "[n]" in the text cites passage n, from 1."""
         ...

@@ -12,7 +12,7 @@ from services.embedding.ports import Matrix
 
 
 class EmbeddedEngine:
-    """The wheel's own loop. Reads long texts in windows and averages them, so nothing is cut (Wang et al. 2024, arXiv 2402.05672)."""
+    """The wheel's own loop. Long texts are read in windows that are averaged: nothing is cut (model: arXiv 2402.05672)."""
 
     model = "multilingual-e5-small"
     provider = "embedded"

@@ -42,4 +42,5 @@ class SentenceTransformerEngine:
 
     def _prompt(self, kind: EmbeddingKind) -> str:
         names = ("query",) if kind is EmbeddingKind.QUERY else ("passage", "document")
-        return next((self._model.prompts[name] for name in names if self._model.prompts.get(name)), "")
+        prompts = self._model.prompts or {}
+        return next((prompt for name in names if (prompt := prompts.get(name))), "")

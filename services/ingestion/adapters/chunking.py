@@ -1,4 +1,7 @@
-"""Cuts a text into passages: never across a heading, at sentence ends, measured in the model's tokens. Runs in the reading process."""
+"""Cuts a text into passages: never across a heading, at sentence ends, measured in the model's tokens.
+
+Runs in the reading process.
+"""
 
 from __future__ import annotations
 

@@ -27,9 +27,7 @@ class MeshEmbedder:
     async def embed(self, texts: Sequence[str], context: CallContext) -> Vectors:
         """Returns the vectors of passages. Raises MallaError where the embedding server cannot."""
         ctx = Context(tenant_id=context.tenant_id, request_id=context.request_id, tier=Tier(context.tier or Tier.FREE))
-        request = pb.InternalEmbedRequest(
-            texts=texts, kind=pb.EmbedRequest.PASSAGE, priority=pb.InternalEmbedRequest.BULK
-        )
+        request = pb.InternalEmbedRequest(texts=texts, kind=pb.EmbedRequest.PASSAGE, priority=pb.InternalEmbedRequest.BULK)
         try:
             response = await self._stub.InternalEmbed(request, **call_options(ctx, most_s=_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:

@@ -10,9 +10,7 @@ from common.errors import UnreadableDocumentError
 from services.ingestion.domain.formats import HTML, MARKDOWN, PDF, PLAIN
 from services.ingestion.domain.records import Extracted
 
-_CONFIG = kreuzberg.ExtractionConfig(
-    output_format="markdown", use_cache=False, disable_ocr=True, pages=kreuzberg.PageConfig(extract_pages=True)
-)
+_CONFIG = kreuzberg.ExtractionConfig(output_format="markdown", use_cache=False, pages=kreuzberg.PageConfig(extract_pages=True))
 _TEXT = {PLAIN, MARKDOWN, HTML}
 # kreuzberg turns a page's <title> into front matter and then into a heading above the page.
 _FRONT_MATTER = re.compile(r"\A---\n\n## title: [^\n]*\n+")

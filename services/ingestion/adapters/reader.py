@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ReadingProcess:
-    """Extracts and chunks, one file at a time, within limits of time and memory. Killed and started anew when it exceeds them."""
+    """Extracts and chunks, one file at a time, within limits of time and memory; killed and restarted beyond them."""
 
     def __init__(self, *, timeout_s: float, memory_bytes: int, chunk_tokens: int) -> None:
         self._timeout_s = timeout_s
@@ -58,7 +58,9 @@ class ReadingProcess:
                 ) from error
             except (BrokenProcessPool, MemoryError) as error:
                 self._restart()
-                raise UnreadableDocumentError("The file broke the process that read it: it is damaged or needs too much memory.") from error
+                raise UnreadableDocumentError(
+                    "The file broke the process that read it: it is damaged or needs too much memory."
+                ) from error
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

@@ -34,7 +34,9 @@ class ManageCollections:
     async def create(self, collection_id: str, language: str, description: str, request_id: str, ctx: Context) -> Collection:
         """Creates a collection. Raises AlreadyExistsError unless the one there was created by the same request."""
         # The same request makes the same uid, so that its repetition is told from another's.
-        uid = uuid.uuid5(uuid.NAMESPACE_OID, f"{ctx.tenant_id}/{collection_id}/{request_id}" if request_id else uuid.uuid4().hex)
+        uid = uuid.uuid5(
+            uuid.NAMESPACE_OID, f"{ctx.tenant_id}/{collection_id}/{request_id}" if request_id else uuid.uuid4().hex
+        )
         record = CollectionRecord(
             _id=uid.hex,
             tenant_id=ctx.tenant_id,

@@ -105,7 +105,10 @@ class TakeDocument:
             size += len(piece)
             if size > self._most_bytes:
                 raise LimitExceededError(
-                    "upload_bytes", allowed=self._most_bytes, actual=size, hint="Split the document, or raise MALLA_UPLOAD_MAX_BYTES."
+                    "upload_bytes",
+                    allowed=self._most_bytes,
+                    actual=size,
+                    hint="Split the document, or raise MALLA_UPLOAD_MAX_BYTES.",
                 )
             if number == 0:
                 check_beginning(piece, content_type)

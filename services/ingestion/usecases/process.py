@@ -33,7 +33,7 @@ class Adapters:
 class ProcessJob:
     """Makes one version of a document searchable, whole or not at all.
 
-    Every step can be repeated: chunks have fixed identifiers and are stored once, and the change log takes a version once. A job
+    Every step can be repeated: chunks have fixed identifiers and are stored once, the change log takes a version once. A job
     taken over from a dead worker goes on after the last stored batch.
     """
 

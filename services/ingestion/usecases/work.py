@@ -113,9 +113,7 @@ class Worker:
         hopeless = not transient and (error.code is not Code.INTERNAL or failures >= self._rules.max_attempts)
         if hopeless:
             log.warning("job failed for good: %s", error.message, extra=_facts(job))
-            changed = await self._jobs.change(
-                job, state=JobState.FAILED, error=shown, failures=failures, updated_at=now_ms()
-            )
+            changed = await self._jobs.change(job, state=JobState.FAILED, error=shown, failures=failures, updated_at=now_ms())
             if changed:
                 await self._documents.fail(job.model_copy(update={"error": shown}))
             return

@@ -28,9 +28,7 @@ class MeshEmbedder:
 
     async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
         """Returns the texts' vectors. Raises MallaError where the embedding server cannot."""
-        request = pb.InternalEmbedRequest(
-            texts=texts, kind=pb.EmbedRequest.Kind.Value(kind.value), priority=pb.InternalEmbedRequest.INTERACTIVE
-        )
+        request = pb.InternalEmbedRequest(texts=texts, kind=kind.value, priority=pb.InternalEmbedRequest.INTERACTIVE)
         try:
             response = await self._stub.InternalEmbed(request, **call_options(ctx, most_s=_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class ExtractiveAnswerer:
 
     async def answer(
         self, question: Question, passages: Sequence[SearchResult], ctx: Context
-    ) -> AsyncIterator[str | AnswerEnd]:
+    ) -> AsyncGenerator[str | AnswerEnd, None]:
         """Yields the quotes, the notice, and the end."""
         own = TokenUsage(provider="malla", model=MODEL)
         notice = _NOTICE.get(question.language, _NOTICE["en"])

@@ -22,7 +22,7 @@ class FlatIndex:
 
     def remove(self, keys: Sequence[int]) -> None:
         """Removes vectors; keys that are not there are passed over."""
-        self._index.remove_ids(np.asarray(keys, dtype=np.int64))
+        self._index.remove_ids(faiss.IDSelectorBatch(np.asarray(keys, dtype=np.int64)))
 
     def search(self, row: Matrix, k: int, among: Keys) -> dict[int, float]:
         """Returns at most `k` keys with their inner products, best first."""
@@ -31,6 +31,7 @@ class FlatIndex:
             wanted = np.fromiter(among, dtype=np.int64)
             if not wanted.size:
                 return {}
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(wanted))
+            parameters = faiss.SearchParameters()
+            parameters.sel = faiss.IDSelectorBatch(wanted)
         scores, keys = self._index.search(row.reshape(1, -1), k, params=parameters)
         return {int(key): float(score) for key, score in zip(keys[0], scores[0], strict=True) if key >= 0}

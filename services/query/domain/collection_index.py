@@ -13,7 +13,7 @@ from common.models import SearchMode, SearchResult
 from common.store import ChunkRecord
 from services.query.domain.filters import Predicate
 from services.query.domain.fusion import fuse
-from services.query.ports import Keys, LexicalIndex, MakeLexicalIndex, MakeVectorIndex, Matrix, VectorIndex
+from services.query.ports import Keys, LexicalIndex, MakeVectorIndex, Matrix, VectorIndex
 
 _FLOAT_BYTES = 4
 

@@ -50,4 +50,4 @@ def _compares(operator: str, value: Any, operand: Any) -> bool:
     numbers = isinstance(value, int | float) and isinstance(operand, int | float)
     if isinstance(value, bool) or not (numbers or (isinstance(value, str) and isinstance(operand, str))):
         return False
-    return {"gt": value > operand, "gte": value >= operand, "lt": value < operand, "lte": value <= operand}[operator]
+    return bool({"gt": value > operand, "gte": value >= operand, "lt": value < operand, "lte": value <= operand}[operator])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 _WORDS = {
-    "es": "el la los las de del que qué en un una y es por para con no se su al cómo cuánto cuánta cuántos cuántas cuándo dónde "
-    "puedo hay mi si cuál quién me tengo debo hasta tarda cuesta qué".split(),
+    "es": "el la los las de del que qué en un una y es por para con no se su al cómo cuánto cuánta cuántos cuántas cuándo "
+    "dónde puedo hay mi si cuál quién me tengo debo hasta tarda cuesta".split(),
     "en": "the of to and is in that it for on with as are how what when where who which do does can my i if at by an be much "
     "many long should".split(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class AnswerQuestion:
         self._search = search
         self._answerer = answerer
 
-    async def stream(self, spec: QuerySpec, ctx: Context) -> AsyncIterator[ChatEvent]:
+    async def stream(self, spec: QuerySpec, ctx: Context) -> AsyncGenerator[ChatEvent, None]:
         """Yields retrieval, deltas, usage and done. Raises what SearchPassages and the answerer raise."""
         found = await self._search(spec.search, ctx)
         citations = _citations(found.results)
@@ -43,7 +43,7 @@ class AnswerQuestion:
             max_tokens=spec.max_tokens,
         )
         pieces: list[str] = []
-        async with aclosing(self._answerer.answer(question, found.results, ctx)) as answer:  # type: ignore[type-var]
+        async with aclosing(self._answerer.answer(question, found.results, ctx)) as answer:
             async for piece in answer:
                 if isinstance(piece, str):
                     pieces.append(piece)

@@ -11,13 +11,11 @@ from common.errors import InternalError, MallaError
 from common.models import ChatEvent, Heartbeat, StreamError
 
 
-async def numbered(
-    events: AsyncGenerator[ChatEvent, None], ctx: Context, *, heartbeat_s: float
-) -> AsyncIterator[ChatEvent]:
+async def numbered(events: AsyncGenerator[ChatEvent, None], ctx: Context, *, heartbeat_s: float) -> AsyncIterator[ChatEvent]:
     """Yields the events numbered from 1, with a heartbeat after each `heartbeat_s` seconds of silence.
 
-    A failure before the first event is raised as it is, for a proper status. After it, an `error` event tells the reader, because
-    a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
+    A failure before the first event is raised as it is, for a proper status. After it, an `error` event tells the reader,
+    because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
     """
     sequence = 0
     async with aclosing(_with_heartbeats(events, heartbeat_s)) as stream:

@@ -67,9 +67,7 @@ class SearchPassages:
             raise NotFoundError(
                 "collection", spec.collection_id, "Create it with POST /api/v1/collections; GET /api/v1/collections lists them."
             )
-        index, vectors = await asyncio.gather(
-            self._follow.at_least(collection, spec.min_seq, ctx), self._vector_of(spec, ctx)
-        )
+        index, vectors = await asyncio.gather(self._follow.at_least(collection, spec.min_seq, ctx), self._vector_of(spec, ctx))
         search = Search(
             text=spec.query,
             mode=spec.mode,
