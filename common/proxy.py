@@ -162,9 +162,9 @@ class RateLimit(_Data):
 
 def _rate_limits() -> dict[str, RateLimit]:
     return {
-        "free": RateLimit(requests=120, per_s=60),
-        "pro": RateLimit(requests=1200, per_s=60),
-        "enterprise": RateLimit(requests=12000, per_s=60),
+        "free": RateLimit(requests=600, per_s=60),
+        "pro": RateLimit(requests=6000, per_s=60),
+        "enterprise": RateLimit(requests=60000, per_s=60),
     }
 
 

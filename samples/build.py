@@ -30,6 +30,7 @@ from reportlab.lib import colors
 from reportlab.lib.pagesizes import A5
 from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
 from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     Flowable,
@@ -132,11 +133,22 @@ def pdf_markup(text: str) -> str:
     return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
 
 
+def column_widths(rows: tuple[tuple[str, ...], ...], style: ParagraphStyle, width: float) -> list[float]:
+    """Give each column room for its longest word, then share out what is left."""
+    padding = 14
+    columns = list(zip(*rows, strict=True))
+    least = [
+        padding + max(stringWidth(word, style.fontName, style.fontSize) for word in " ".join(column).split())
+        for column in columns
+    ]
+    weights = [max(len(cell) for cell in column) for column in columns]
+    spare = max(0.0, width - sum(least))
+    return [low + spare * weight / sum(weights) for low, weight in zip(least, weights, strict=True)]
+
+
 def pdf_table(block: Block, style: ParagraphStyle, width: float) -> Table:
-    """Lay out a table with columns as wide as their longest cell deserves."""
-    longest = [max(8, *(len(cell) for cell in column)) for column in zip(*block.rows, strict=True)]
-    weights = [length**0.5 for length in longest]
-    widths = [width * weight / sum(weights) for weight in weights]
+    """Lay out a table whose first row is repeated on every page it reaches."""
+    widths = column_widths(block.rows, style, width)
     cells = [[Paragraph(pdf_markup(cell), style) for cell in row] for row in block.rows]
     look = TableStyle(
         [

@@ -119,6 +119,8 @@ class Batcher:
         texts = [item.text for item in batch]
         try:
             rows = await loop.run_in_executor(self._computing, self._engine.embed, texts, batch[0].kind)
+            for item, row in zip(batch, rows, strict=True):
+                _deliver(item, row)
         except Exception as error:  # noqa: BLE001  # whatever the engine raises belongs to the callers of this batch
             for item in batch:
                 if not item.owner.done.done():
@@ -126,8 +128,6 @@ class Batcher:
             return
         rate = sum(item.tokens for item in batch) / max(time.perf_counter() - started, 1e-6)
         self._tokens_per_s += _RATE_WEIGHT * (rate - self._tokens_per_s)
-        for item, row in zip(batch, rows, strict=True):
-            _deliver(item, row)
 
 
 def _deliver(item: Item[Call], row: Matrix) -> None:

@@ -4,7 +4,7 @@ What a call does is said by its text: "fail:not_found", "fail:bare:UNIMPLEMENTED
 `python edge_backend.py PORT` serves one replica, for tests that kill one.
 """
 
-# ruff: noqa: N802  # RPC names are the proto's
+# RPC names are the proto's
 
 from __future__ import annotations
 

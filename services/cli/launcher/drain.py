@@ -1,0 +1,37 @@
+"""Drains the proxy. Envoy cuts streams on SIGTERM; this lets them end first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+
+log = logging.getLogger("malla.launcher")
+
+_ACTIVE = "http.edge.downstream_rq_active"
+_POLL_S = 0.05
+
+
+async def drain_proxy(admin_port: int, grace_s: float) -> None:
+    """Takes no new connections and returns when no call of the edge is left, or after the grace.
+
+    Source: https://www.envoyproxy.io/docs/envoy/latest/operations/admin (healthcheck/fail, drain_listeners).
+    """
+    admin = f"http://127.0.0.1:{admin_port}"
+    try:
+        async with httpx.AsyncClient(base_url=admin, trust_env=False, timeout=5) as http, asyncio.timeout(grace_s):
+            await http.post("/healthcheck/fail")
+            await http.post("/drain_listeners?graceful&skip_exit")
+            while await _active(http):  # noqa: ASYNC110  # another process has no event for us
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        log.warning("calls still open after the grace", extra={"process_name": "proxy", "grace_s": grace_s})
+    except httpx.HTTPError as error:
+        log.warning("cannot be drained", extra={"process_name": "proxy", "reason": type(error).__name__})
+
+
+async def _active(http: httpx.AsyncClient) -> int:
+    response = await http.get("/stats", params={"filter": f"^{_ACTIVE}$", "format": "json"})
+    stats = response.json().get("stats", [])
+    return sum(int(row["value"]) for row in stats if row.get("name") == _ACTIVE)

@@ -1,0 +1,170 @@
+"""What a mesh consists of: its files, its ports, its processes."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from common.proxy import UPSTREAMS, ProxyConfig, command, render
+from common.tokens import KeyRing
+from services.cli.launcher.checks import HOST, Check, CheckKind
+from services.cli.launcher.drain import drain_proxy
+from services.cli.launcher.options import LaunchOptions
+from services.cli.launcher.ports import PortTakenError, choose_ports, is_free
+from services.cli.launcher.spec import ProcessSpec
+from services.cli.launcher.state import MeshState
+from services.cli.settings import CliSettings
+
+DATABASE = "database"
+PROXY = "proxy"
+
+# What a server needs before it starts. The others find each other through the proxy, at their first call.
+_NEEDS = {"ingestion": (DATABASE,), "query": (DATABASE,)}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a mesh keeps what."""
+
+    data_dir: Path
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the signing keys."""
+        return self.data_dir / "keys"
+
+    @property
+    def jwks(self) -> Path:
+        """The public keys, for the proxy."""
+        return self.keys / "jwks.json"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs, one a process."""
+        return self.data_dir / "logs"
+
+    @property
+    def database(self) -> Path:
+        """Folder of the embedded database."""
+        return self.data_dir / "database"
+
+    @property
+    def proxy_config(self) -> Path:
+        """The proxy's configuration."""
+        return self.data_dir / "envoy.yaml"
+
+    def log(self, name: str) -> Path:
+        """Returns the log of a process."""
+        return self.logs / f"{name}.log"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One mesh, ready to be started."""
+
+    layout: Layout
+    settings: CliSettings
+    ports: dict[str, list[int]]
+    keys: KeyRing
+
+    @classmethod
+    def make(cls, options: LaunchOptions, settings: CliSettings, previous: MeshState | None) -> Plan:
+        """Chooses ports and writes the proxy's configuration and public keys. Raises PortTakenError."""
+        layout = Layout(options.data_dir)
+        for folder in (layout.logs, layout.database):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        keys = KeyRing.open(layout.keys)
+        keys.write_jwks(layout.jwks)
+        plan = cls(layout, settings, _ports(options, settings, previous), keys)
+        layout.proxy_config.write_text(render(plan.proxy()), encoding="utf-8")
+        return plan
+
+    def proxy(self) -> ProxyConfig:
+        """Returns the proxy's configuration."""
+        return ProxyConfig.laptop(
+            edge_port=self.port("edge"),
+            mesh_port=self.port("mesh"),
+            admin_port=self.port("admin"),
+            upstream_ports={name: self.ports[name] for name in UPSTREAMS},
+            jwks_path=self.layout.jwks,
+            access_log_path=self.layout.log("access"),
+        )
+
+    def port(self, name: str) -> int:
+        """Returns the port of what has one."""
+        return self.ports[name][0]
+
+    @property
+    def mongodb_uri(self) -> str:
+        """Where the record is kept."""
+        return self.settings.mongodb_uri or f"mongodb://{HOST}:{self.port(DATABASE)}"
+
+    @property
+    def shown_mongodb_uri(self) -> str:
+        """The same without user and password."""
+        parts = urlsplit(self.mongodb_uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    def specs(self) -> list[ProcessSpec]:
+        """Returns the processes, each after what it needs."""
+        database = [] if self.settings.mongodb_uri else [self._database()]
+        servers = [self._server(name, index) for name in UPSTREAMS for index in range(len(self.ports[name]))]
+        return [*database, *servers, self._proxy(tuple(server.name for server in servers))]
+
+    def _database(self) -> ProcessSpec:
+        pid_file = self.layout.data_dir / "database.pid"
+        program = Path(sys.executable).with_name("nx-27017")
+        where = ("--data-dir", str(self.layout.database), "--host", HOST, "-p", str(self.port(DATABASE)))
+        return ProcessSpec(
+            name=DATABASE,
+            # Its log file would say again what it prints.
+            command=(str(program), *where, "--log-file", "/dev/null", "--pid-file", str(pid_file)),
+            log=self.layout.log(DATABASE),
+            check=Check(kind=CheckKind.TCP, port=self.port(DATABASE)),
+            stale=(pid_file,),
+        )
+
+    def _server(self, name: str, index: int) -> ProcessSpec:
+        port = self.ports[name][index]
+        unique = name if index == 0 else f"{name}-{index + 1}"
+        is_http = name == "gateway"
+        return ProcessSpec(
+            name=unique,
+            command=(sys.executable, "-P", "-m", f"services.{name}"),
+            log=self.layout.log(unique),
+            check=Check(kind=CheckKind.HTTP if is_http else CheckKind.GRPC, port=port, path="/healthz" if is_http else ""),
+            needs=tuple(need for need in _NEEDS.get(name, ()) if need != DATABASE or not self.settings.mongodb_uri),
+            env={
+                "MALLA_HOST": HOST,
+                "MALLA_PORT": str(port),
+                "MALLA_MESH_ADDRESS": f"{HOST}:{self.port('mesh')}",
+                "MALLA_DATA_DIR": str(self.layout.data_dir),
+                "MONGODB_URI": self.mongodb_uri,
+            },
+            grace_s=self.settings.drain_grace_s + 5,
+        )
+
+    def _proxy(self, needs: tuple[str, ...]) -> ProcessSpec:
+        return ProcessSpec(
+            name=PROXY,
+            command=tuple(command(self.layout.proxy_config)),
+            log=self.layout.log(PROXY),
+            check=Check(kind=CheckKind.HTTP, port=self.port("edge"), path="/readyz"),
+            needs=needs,
+            before_stop=functools.partial(drain_proxy, self.port("admin"), self.settings.drain_grace_s),
+            grace_s=5.0,
+        )
+
+
+def _ports(options: LaunchOptions, settings: CliSettings, previous: MeshState | None) -> dict[str, list[int]]:
+    remembered = previous.ports if previous else {}
+    edge = options.port if options.port is not None else next(iter(remembered.get("edge", ())), settings.edge_port)
+    if edge and not is_free(edge):
+        raise PortTakenError(f"Port {edge} is taken. Choose another with --port, or --port 0 for a free one.")
+    wanted = {"edge": 0 if edge else 1, "mesh": 1, "admin": 1, DATABASE: 0 if settings.mongodb_uri else 1}
+    wanted |= {name: options.replicas.get(name, 1) for name in UPSTREAMS}
+    ports = choose_ports(wanted, remembered, exclude=edge)
+    return ports | {"edge": [edge]} if edge else ports

@@ -1,0 +1,89 @@
+"""Which process a pid is, so that a reused pid is never taken for one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from common.models import BaseModel
+
+
+class Process(BaseModel):
+    """A process, told from a later one with the same pid by when it started.
+
+    Attributes:
+        ticks: Field 22 of /proc/PID/stat (proc_pid_stat(5)): clock ticks from boot to its start.
+    """
+
+    pid: int
+    ticks: int
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """Returns the process that runs as `pid`, or None. One that waits to be reaped does not run."""
+        with suppress(OSError):
+            # The name may hold spaces and parentheses; what follows the last parenthesis cannot.
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if fields[0] not in {"Z", "X"}:
+                return cls(pid=pid, ticks=int(fields[19]))
+        return None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return Process.of(self.pid) == self
+
+    def send(self, number: signal.Signals) -> None:
+        """Signals it if it still runs."""
+        if self.is_alive:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Blocks until it has ended, and says whether it did in time."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return True
+        try:
+            if not self.is_alive:
+                return True
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
+        finally:
+            os.close(descriptor)
+
+
+def ourselves() -> Process:
+    """Returns the process that asks."""
+    process = Process.of(os.getpid())
+    if process is None:
+        raise RuntimeError("/proc is not there: the launcher needs Linux")
+    return process
+
+
+async def ended(pid: int) -> None:
+    """Returns when the process that runs as `pid` now has ended; a child of ours can then be reaped without waiting."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def readable() -> None:
+        loop.remove_reader(descriptor)
+        if not done.done():
+            done.set_result(None)
+
+    try:
+        loop.add_reader(descriptor, readable)
+        await done
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""Runs a mesh in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from common.logs import JsonFormatter
+from services.cli.launcher.lock import mesh_lock
+from services.cli.launcher.options import LaunchOptions
+from services.cli.launcher.plan import Layout, Plan
+from services.cli.launcher.state import MeshPhase, MeshState, read_state
+from services.cli.launcher.supervisor import Supervisor
+from services.cli.settings import CliSettings
+
+
+def run_mesh(
+    options: LaunchOptions,
+    settings: CliSettings,
+    *,
+    on_ready: Callable[[MeshState], None],
+    guardian_pid: int | None = None,
+) -> None:
+    """Runs a mesh until SIGTERM or SIGINT. Call it from the main thread.
+
+    Args:
+        options: What was asked for.
+        settings: What is configured.
+        on_ready: Told once the mesh takes calls.
+        guardian_pid: The guardian that brought us back; None for a first start.
+
+    Raises:
+        AlreadyRunningError: Another supervisor has the data dir.
+        PortTakenError: The edge's port is not free.
+        StartError: A process does not come up. All others are stopped again.
+    """
+    with mesh_lock(options.data_dir):
+        handler = _log_to_file(Layout(options.data_dir))
+        try:
+            previous = read_state(options.data_dir)
+            plan = Plan.make(options, settings, previous)
+            asyncio.run(_supervise(options, plan, previous, guardian_pid, on_ready))
+        finally:
+            logging.getLogger("malla.launcher").removeHandler(handler)
+            handler.close()
+
+
+async def _supervise(
+    options: LaunchOptions,
+    plan: Plan,
+    previous: MeshState | None,
+    guardian_pid: int | None,
+    on_ready: Callable[[MeshState], None],
+) -> None:
+    died = guardian_pid is not None and previous is not None and previous.phase is not MeshPhase.STOPPED
+    supervisor = Supervisor(options, plan, previous=previous if died else None, guardian_pid=guardian_pid)
+    await supervisor.run(on_ready)
+
+
+def _log_to_file(layout: Layout) -> logging.Handler:
+    layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handler = logging.FileHandler(layout.log("supervisor"))
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("malla.launcher")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # a terminal is for people
+    return handler

@@ -1,0 +1,218 @@
+"""Starts a mesh, keeps it running, stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from common.context import Tier
+from services.cli.launcher.checks import HOST, Check, CheckKind
+from services.cli.launcher.guardian import guardian_command
+from services.cli.launcher.managed import ManagedProcess
+from services.cli.launcher.options import LaunchOptions
+from services.cli.launcher.plan import Plan
+from services.cli.launcher.procfs import ourselves
+from services.cli.launcher.spec import ProcessSpec
+from services.cli.launcher.state import (
+    GUARDIAN,
+    SUPERVISOR,
+    MeshPhase,
+    MeshState,
+    ProcessPhase,
+    ProcessState,
+    write_state,
+)
+
+log = logging.getLogger("malla.launcher")
+
+FIRST_TENANT = "default"
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_TOKEN_TTL = timedelta(hours=24)
+
+
+class StartError(Exception):
+    """The mesh does not come up.
+
+    Attributes:
+        log_path: Where to read why.
+    """
+
+    def __init__(self, message: str, log_path: Path) -> None:
+        super().__init__(message)
+        self.log_path = log_path
+
+
+class Supervisor:
+    """One mesh.
+
+    Args:
+        options: What was asked for.
+        plan: What it consists of.
+        previous: What was written by a supervisor that died; its counts go on. None for a first start.
+        guardian_pid: The guardian that brought us back; None for a first start.
+    """
+
+    def __init__(
+        self, options: LaunchOptions, plan: Plan, *, previous: MeshState | None = None, guardian_pid: int | None = None
+    ) -> None:
+        self._options = options
+        self._plan = plan
+        self._guardian_pid = guardian_pid
+        self._itself = ourselves()
+        self._stop = asyncio.Event()
+        self._processes: dict[str, ManagedProcess] = {}
+        for spec in plan.specs():
+            needs = [self._processes[name].ready for name in spec.needs]
+            self._processes[spec.name] = ManagedProcess(spec, needs=needs, on_change=self._write)
+        self._guardian = self._make_guardian() if options.guarded else None
+        self.state = self._first_state()
+        if previous is not None:
+            self._go_on_counting(previous)
+
+    async def run(self, on_ready: Callable[[MeshState], None]) -> None:
+        """Runs the mesh until SIGTERM or SIGINT, and leaves no process. Raises StartError if it does not come up."""
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self.request_stop)
+        try:
+            if self._guardian_pid is not None:
+                self._start_guardian()
+            await self._start()
+            if not self._stop.is_set():
+                self._start_guardian()
+                self._enter(MeshPhase.READY)
+                on_ready(self.state)
+            await self._stop.wait()
+        finally:
+            await self._stop_all()
+            for number in _STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def request_stop(self) -> None:
+        """Lets calls end and stops everything; asked a second time, kills everything."""
+        if self._stop.is_set():  # what was acknowledged survives this as well
+            for process in self._processes.values():
+                process.kill()
+        self._stop.set()
+
+    async def _start(self) -> None:
+        self._enter(MeshPhase.STARTING)
+        for process in self._processes.values():
+            process.start()
+        # Brought back by a guardian, a mesh is never given up: it was up before.
+        first_start = self._guardian_pid is None
+        await self._any_of(
+            _all(process.ready for process in self._processes.values()),
+            self._stop.wait(),
+            *(process.hopeless.wait() for process in self._processes.values() if first_start),
+            timeout_s=self._plan.settings.start_timeout_s if first_start else None,
+        )
+        self._raise_unless_started()
+
+    @staticmethod
+    async def _any_of(*conditions: Coroutine[Any, Any, object], timeout_s: float | None) -> None:
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(condition) for condition in conditions]
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _raise_unless_started(self) -> None:
+        if self._stop.is_set():
+            return
+        late = [process for process in self._processes.values() if not process.ready.is_set()]
+        for process in sorted(late, key=lambda late_one: not late_one.hopeless.is_set()):
+            why = process.state.last_exit or "not ready in time"
+            raise StartError(f"The {process.spec.name} does not start ({why}). Its log: {process.spec.log}", process.spec.log)
+
+    async def _stop_all(self) -> None:
+        self._enter(MeshPhase.STOPPING)
+        if self._guardian is not None:
+            await self._guardian.stop()
+        stops: dict[str, asyncio.Task[None]] = {}
+        for name in reversed(self._processes):  # whatever needs it comes later, and so is already in `stops`
+            dependents = [stops[other] for other in stops if name in self._processes[other].spec.needs]
+            stops[name] = asyncio.create_task(_after(dependents, self._processes[name]))
+        await asyncio.gather(*stops.values())
+        self.state.token = ""
+        self._enter(MeshPhase.STOPPED)
+
+    def _start_guardian(self) -> None:
+        if self._guardian is not None and self._guardian.state.phase is ProcessPhase.WAITING:
+            self._guardian.start()
+
+    def _make_guardian(self) -> ManagedProcess:
+        spec = ProcessSpec(
+            name=GUARDIAN,
+            command=tuple(guardian_command(self._options, self._itself)),
+            log=self._plan.layout.log(GUARDIAN),
+            check=Check(kind=CheckKind.PROCESS),
+            grace_s=5.0,
+            dies_with_us=False,
+        )
+        return ManagedProcess(spec, on_change=self._write, adopted=self._guardian_pid)
+
+    def _first_state(self) -> MeshState:
+        plan = self._plan
+        return MeshState(
+            data_dir=plan.layout.data_dir,
+            logs=plan.layout.logs,
+            edge_url=f"http://{HOST}:{plan.port('edge')}",
+            mesh_address=f"{HOST}:{plan.port('mesh')}",
+            admin_address=f"{HOST}:{plan.port('admin')}",
+            mongodb_uri=plan.shown_mongodb_uri,
+            token=plan.keys.issue(tenant=FIRST_TENANT, tier=Tier.ENTERPRISE, ttl=_TOKEN_TTL),
+            ports=plan.ports,
+            processes=[self._own_state(), *(process.state for process in self._managed())],
+        )
+
+    def _own_state(self) -> ProcessState:
+        return ProcessState(
+            name=SUPERVISOR,
+            phase=ProcessPhase.READY,
+            process=self._itself,
+            check=Check(kind=CheckKind.PROCESS),
+            started_at=time.time(),
+            log=self._plan.layout.log(SUPERVISOR),
+        )
+
+    def _managed(self) -> list[ManagedProcess]:
+        return [*([self._guardian] if self._guardian else []), *self._processes.values()]
+
+    def _go_on_counting(self, previous: MeshState) -> None:
+        for row in self.state.processes:
+            before = previous.process(row.name)
+            if before is not None:
+                survived = row.name == GUARDIAN
+                row.restarts = before.restarts + (0 if survived else 1)
+                row.last_exit = before.last_exit if survived else "died with the supervisor"
+        own = self.state.process(SUPERVISOR)
+        if own is not None:
+            own.last_exit = "died, and was brought back by the guardian"
+
+    def _enter(self, phase: MeshPhase) -> None:
+        log.info(phase.value, extra={"mesh": str(self._plan.layout.data_dir)})
+        self.state.phase = phase
+        self._write()
+
+    def _write(self) -> None:
+        with suppress(FileNotFoundError):  # the data dir was removed under us; there is nobody left to tell
+            write_state(self.state)
+
+
+async def _all(events: Iterable[asyncio.Event]) -> None:
+    for event in events:
+        await event.wait()
+
+
+async def _after(others: list[asyncio.Task[None]], process: ManagedProcess) -> None:
+    if others:
+        await asyncio.wait(others)
+    await process.stop()

@@ -1,0 +1,48 @@
+"""What a command says: for people by default, for machines with `--json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+class CliError(Exception):
+    """A failure that is told in one line; exit status 1.
+
+    Attributes:
+        lines: What to show after it, such as the end of a log.
+    """
+
+    def __init__(self, message: str, lines: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.lines = lines or []
+
+
+def console() -> Console:
+    """Returns the console for people. Text is shown as it is: a document may contain what looks like markup."""
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def error_console() -> Console:
+    """Returns the same on standard error, for progress bars and errors."""
+    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def print_json(value: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """Prints one value as one line of JSON."""
+    text = value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value, ensure_ascii=False, default=str)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def write(text: str) -> None:
+    """Shows text at once, without ending the line: a piece of a streamed answer."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,69 @@
+"""Finds the mesh a command is about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from common.client import MallaClient
+from services.cli.launcher.state import MeshPhase, MeshState, read_state
+from services.cli.output import CliError
+from services.cli.settings import CliSettings
+
+T = TypeVar("T")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", help="Where the mesh keeps everything.  [env: MALLA_DATA_DIR; default: ~/.malla]", show_default=False
+    ),
+]
+
+
+def settings_for(data_dir: Path | None) -> CliSettings:
+    """Returns the settings, with the data dir of the command line where one is given."""
+    settings = CliSettings()
+    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
+
+
+def running_mesh(settings: CliSettings) -> MeshState:
+    """Returns the mesh that runs in the data dir. Raises CliError if none does."""
+    state = read_state(settings.home)
+    if state is None or not state.is_running:
+        raise CliError(f"No mesh runs in {settings.home}. Start one: malla up --data-dir {settings.home} --detach")
+    return state
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where calls go, and the token that lets them in."""
+
+    address: str
+    token: str = field(repr=False)
+
+
+def find_edge(settings: CliSettings) -> Edge:
+    """Returns the edge of the settings, or the one of the data dir with its first tenant's token."""
+    if settings.address:
+        if not settings.token:
+            raise CliError("MALLA_ADDRESS is set without MALLA_TOKEN. Make one with `malla token create` where the mesh runs.")
+        return Edge(settings.address, settings.token)
+    state = running_mesh(settings)
+    if state.phase is not MeshPhase.READY:
+        raise CliError(f"The mesh in {settings.home} is {state.phase}. Wait until `malla status` says ready.")
+    return Edge(state.address, settings.token or state.token)
+
+
+def call(edge: Edge, work: Callable[[MallaClient], Coroutine[Any, Any, T]]) -> T:
+    """Runs a command's calls, with a client that is closed after them."""
+
+    async def with_client() -> T:
+        async with MallaClient(edge.address, edge.token) as client:
+            return await work(client)
+
+    return asyncio.run(with_client())

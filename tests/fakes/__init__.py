@@ -1,0 +1,1 @@
+"""In-memory adapters behind the servers' ports, and what several tests do alike."""
