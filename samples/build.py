@@ -34,7 +34,6 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     Flowable,
-    KeepTogether,
     Paragraph,
     SimpleDocTemplate,
     Table,
@@ -107,6 +106,17 @@ def check_encodable(text: str, name: str) -> None:
 # PDF
 
 
+class WholeParagraph(Paragraph):
+    """A paragraph that moves to the next page rather than being split.
+
+    Split, it would have the footer in the middle of a sentence once extracted.
+    """
+
+    def split(self, _width: float, _height: float) -> list[Flowable]:
+        """Offer no way to split the paragraph."""
+        return []
+
+
 def pdf_styles() -> dict[str, ParagraphStyle]:
     """Return the styles used in the PDF, by block kind."""
     base = getSampleStyleSheet()["Normal"]
@@ -161,17 +171,14 @@ def pdf_table(block: Block, style: ParagraphStyle, width: float) -> Table:
 
 
 def pdf_flowable(block: Block, styles: dict[str, ParagraphStyle], width: float) -> Flowable:
-    """Turn one block into a flowable; a page break never falls inside a paragraph.
-
-    Otherwise the footer would land in the middle of a sentence once extracted.
-    """
+    """Turn one block into something reportlab can lay out."""
     if block.kind == "table":
         return pdf_table(block, styles["cell"], width)
     text = pdf_markup(block.text)
     if block.kind == "heading":
         return Paragraph(text, styles[f"heading{min(block.level, 3)}"])
     bullet = {"bullet": "\u2022", "number": f"{block.level}."}.get(block.kind)
-    return KeepTogether([Paragraph(text, styles[block.kind], bulletText=bullet)])
+    return WholeParagraph(text, styles[block.kind], bulletText=bullet)
 
 
 def pdf_footer(canvas: Canvas, document: SimpleDocTemplate) -> None:

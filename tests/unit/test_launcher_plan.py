@@ -63,11 +63,11 @@ def test_replicas_have_a_port_each_and_are_endpoints_of_the_proxy(tmp_path):
 
 
 def test_with_a_database_elsewhere_none_is_started(tmp_path):
-    plan = make(tmp_path, settings=CliSettings(mongodb_uri="mongodb://ana:secret@db.example:27017/?replicaSet=rs0"))
+    plan = make(tmp_path, settings=CliSettings(mongodb_uri="mongodb://ana:hunter2@db.example:27017/?replicaSet=rs0"))
     specs = {spec.name: spec for spec in plan.specs()}
     assert "database" not in specs
     assert specs["query"].needs == ()
-    assert specs["query"].env["MONGODB_URI"] == "mongodb://ana:secret@db.example:27017/?replicaSet=rs0"
+    assert specs["query"].env["MONGODB_URI"] == "mongodb://ana:hunter2@db.example:27017/?replicaSet=rs0"
     assert plan.shown_mongodb_uri == "mongodb://db.example:27017/?replicaSet=rs0"
 
 
@@ -78,8 +78,8 @@ def test_the_embedded_database_is_needed_by_those_that_keep_things(tmp_path):
 
 
 def test_no_secret_is_on_a_command_line(tmp_path):
-    plan = make(tmp_path, settings=CliSettings(mongodb_uri="mongodb://ana:secret@db.example:27017"))
-    assert not [spec.name for spec in plan.specs() if "secret" in " ".join(spec.command)]
+    plan = make(tmp_path, settings=CliSettings(mongodb_uri="mongodb://ana:hunter2@db.example:27017"))
+    assert not [spec.name for spec in plan.specs() if "hunter2" in " ".join(spec.command)]
 
 
 def test_options_survive_the_command_line(tmp_path):

@@ -1,0 +1,125 @@
+"""What a user sees of a failure: one line that says what to do, and the exit status."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import jwt
+import pytest
+import typer
+
+from services.cli import main as cli
+from services.cli.commands.token import parse_ttl
+
+
+@pytest.fixture
+def malla(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MALLA_DATA_DIR", str(tmp_path / "mesh"))
+    for name in ("MALLA_ADDRESS", "MALLA_TOKEN", "MONGODB_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)  # no .env of the checkout
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["malla", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["down"], 1, "malla up --data-dir"),
+        (["search", "x", "-c", "manual"], 1, "malla up --data-dir"),
+        (["ask", "x", "-c", "manual"], 1, "malla up --data-dir"),
+        (["ingest", "nowhere", "-c", "manual"], 1, "no file or folder nowhere"),
+        (["eval", "nowhere.jsonl", "-c", "manual"], 1, "nowhere.jsonl cannot be read"),
+        (["logs", "query"], 1, "no log 'query'"),
+        (["token", "create", "--tenant", "A b"], 1, "lower-case"),
+        (["token", "create"], 2, "--tenant"),
+        (["token", "create", "--tenant", "a", "--ttl", "soon"], 2, "90s"),
+        (["token"], 2, "malla token --help"),
+        (["ask"], 2, "malla ask --help"),
+        (["frobnicate"], 2, "malla --help"),
+        (["up", "--replicas", "banana=2"], 2, "embedding, ingestion, query"),
+        (["up", "--replicas", "query"], 2, "embedding=2"),
+        (["up", "--port", "70000"], 2, "65535"),
+    ],
+)
+def test_a_failure_is_one_line_that_says_what_to_do(malla, arguments, status, words):
+    code, out, err = malla(*arguments)
+    assert code == status
+    assert out == ""
+    assert err.startswith("malla: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_a_failure_for_machines_has_the_one_shape(malla):
+    code, out, err = malla("search", "x", "-c", "manual", "--json")
+    assert (code, out) == (1, "")
+    body = json.loads(err)
+    assert set(body) == {"success", "message", "error", "metadata"}
+    assert body["success"] is False
+
+
+def test_without_arguments_it_helps(malla):
+    code, out, _ = malla()
+    assert code == 0
+    assert "ingest" in out
+
+
+def test_a_wrong_setting_is_named(malla, monkeypatch):
+    monkeypatch.setenv("MALLA_EDGE_PORT", "http")
+    code, _, err = malla("status")
+    assert code == 1
+    assert "MALLA_EDGE_PORT" in err
+
+
+def test_an_address_needs_a_token(malla, monkeypatch):
+    monkeypatch.setenv("MALLA_ADDRESS", "mesh.example:443")
+    code, _, err = malla("search", "x", "-c", "manual")
+    assert code == 1
+    assert "MALLA_TOKEN" in err
+
+
+def test_status_of_nothing(malla):
+    code, out, _ = malla("status")
+    assert code == 1
+    assert "malla up" in out
+    code, out, _ = malla("status", "--json")
+    assert code == 1
+    assert json.loads(out)["running"] is False
+
+
+def test_a_token_is_made_without_a_mesh(malla):
+    code, out, err = malla("token", "create", "--tenant", "acme", "--tier", "pro", "--ttl", "2h", "--scope", "read")
+    assert (code, err) == (0, "")
+    claims = jwt.decode(out.strip(), options={"verify_signature": False})
+    assert (claims["tenant"], claims["tier"], claims["scope"]) == ("acme", "pro", "read")
+    assert claims["exp"] - claims["iat"] == 7200
+
+
+def test_a_token_for_machines(malla):
+    code, out, _ = malla("token", "create", "--tenant", "acme", "--json")
+    made = json.loads(out)
+    assert code == 0
+    assert (made["success"], made["tenant"], made["tier"]) == (True, "acme", "free")
+    assert made["token"].count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("90", 90), ("30m", 1800), ("24h", 86400), ("7d", 604800), (" 1h ", 3600)]
+)
+def test_durations(text, seconds):
+    assert parse_ttl(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0h", "-1h", "1w", "1.5h", "h", "9" * 12])
+def test_what_is_no_duration(text):
+    with pytest.raises(typer.BadParameter):
+        parse_ttl(text)
