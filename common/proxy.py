@@ -91,6 +91,14 @@ PUBLIC = (
         http=("/api/v1/search", "/api/v1/query"),
         streams=("/api/v1/query/stream",),
     ),
+    Service(
+        "malla.chat.v1.ChatService",
+        "query",
+        http=("/api/v1/groq",),
+        streams=("/api/v1/groq/chat/stream",),
+    ),
+    Service("malla.chat.v1.AgentService", "query", http=("/api/v1/agents",)),
+    Service("malla.chat.v1.ConversationService", "query", http=("/api/v1/conversations",)),
 )
 """Reachable through the edge, with a token. Whatever is not named here is 404 there."""
 
@@ -103,6 +111,9 @@ INTERNAL = (
 
 GATEWAY_PATHS = ("/", "/docs", "/openapi.json", "/static/")
 """Served by the gateway to anyone; one that ends in "/" is a prefix, save "/" itself."""
+
+GATEWAY_SOCKETS = ("/api/v1/groq/chat/stream/{session_id}/{id_agente}",)
+"""WebSockets of the gateway, with a token: in the authorization header, or as a subprotocol where a browser opens one."""
 
 UPSTREAMS = (*dict.fromkeys(service.cluster for service in PUBLIC + INTERNAL), GATEWAY)
 """Every cluster that needs replicas."""
@@ -260,6 +271,7 @@ def render(proxy: ProxyConfig) -> str:
         internal=INTERNAL,
         gateway=GATEWAY,
         gateway_paths=GATEWAY_PATHS,
+        gateway_sockets=GATEWAY_SOCKETS,
         headers=SECURITY_HEADERS,
         tiers=TIERS,
         tenant_pattern=TENANT_PATTERN,

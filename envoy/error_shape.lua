@@ -1,4 +1,5 @@
--- Gives every failed transcoded call the one error shape, and each call a request id that can be logged.
+-- Gives every failed transcoded call the one error shape, each call a request id that can be logged, and a WebSocket's token its
+-- place.
 --   {"success": false, "message": ..., "error": {"type", "code", "details"}, "metadata": {"request_id"}}
 -- The transcoder prints a failed call as {"code": 5, "message": ..., "details": [...]}. Our servers put the finished body in as
 -- the last detail, a malla.common.v1.ErrorResponse: it is cut out. Other failures (gRPC's own) are built from code and message.
@@ -97,8 +98,26 @@ local function tidy(headers)
   return kept
 end
 
+-- A browser can set no header on a WebSocket but the subprotocols it offers: "malla.v1, malla.bearer.<token>". The token becomes
+-- the authorization it is, before it is checked, and goes no further: the gateway sees the other subprotocols only.
+local BEARER = "malla.bearer."
+
+local function take_token(headers)
+  local offered, token = {}, nil
+  for at = 0, headers:getNumValues("sec-websocket-protocol") - 1 do
+    for name in headers:getAtIndex("sec-websocket-protocol", at):gmatch("[^,%s]+") do
+      if name:sub(1, #BEARER) == BEARER then token = name:sub(#BEARER + 1) else offered[#offered + 1] = name end
+    end
+  end
+  if token == nil then return end
+  if headers:get("authorization") == nil then headers:add("authorization", "Bearer " .. token) end
+  headers:remove("sec-websocket-protocol")
+  if #offered > 0 then headers:add("sec-websocket-protocol", table.concat(offered, ", ")) end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
+  take_token(headers)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, "request_id", tidy(headers))
   if speaks_grpc(headers) then metadata:set(METADATA, "caller", "grpc") end

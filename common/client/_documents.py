@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 
 from malla.ingestion.v1 import ingestion_pb2 as pb
 
 from common.client._caller import DEADLINE_S, UPLOAD_DEADLINE_S, Calls
 from common.client._pages import pages
-from common.client._uploads import upload_messages
+from common.client._uploads import Upload, send
 from common.models import (
     DeleteDocumentResponse,
     Document,
@@ -81,16 +80,16 @@ class DocumentCalls(Calls):
             OSError: The file cannot be read. Nothing of it is stored.
             MallaError: The server refused it. Nothing of it is stored.
         """
-        messages = upload_messages(
-            source,
+        described = metadata or DocumentUploadMetadata()
+        first = pb.UploadDocumentRequest(
             collection_id=collection_id,
             filename=filename or (source.name if isinstance(source, Path) else ""),
             document_id=document_id,
-            metadata=metadata,
+            metadata=to_message(described, pb.DocumentUploadMetadata),
             request_id=request_id,
         )
-        async with aclosing(messages):
-            response = await self._caller.unary(self._ingestion.UploadDocument, messages, timeout_s)
+        first.file.content_type = described.content_type
+        response = await send(self._caller, self._ingestion.UploadDocument, Upload(first, source), timeout_s)
         return from_message(DocumentUploadResponse, response)
 
     async def list_documents(self, collection_id: str, *, page_size: int = 0) -> AsyncGenerator[Document, None]:

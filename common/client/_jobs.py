@@ -17,6 +17,7 @@ from common.protobuf import from_message
 # What a restarting server answers meanwhile. The job itself survives, so a watcher asks again.
 _PASSING = {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.CANCELLED}
 _PAUSE_S = 0.5
+_SILENCE_S = 30.0
 
 
 def _ignore(_job: Job) -> None:
@@ -52,20 +53,28 @@ class JobCalls(Calls):
 
         Raises:
             DeadlineError: The job has not ended in time. It goes on.
-            MallaError: There is no such job.
+            MallaError: There is no such job, or the server was gone for half a minute.
         """
         until = time.monotonic() + timeout_s
+        patience_ends: float | None = None  # set by a failure, cleared by news
+
+        def hear(job: Job) -> None:
+            nonlocal patience_ends
+            patience_ends = None
+            on_change(job)
+
         while (left := until - time.monotonic()) > 0:
             try:
-                job = await self._last_seen(job_id, left, on_change)
+                job = await self._last_seen(job_id, left, hear)
             except MallaError as error:
                 if error.code is Code.DEADLINE_EXCEEDED:
                     continue  # of this watch; the loop knows whether it is ours too
-                if error.code not in _PASSING:
+                patience_ends = patience_ends or time.monotonic() + _SILENCE_S
+                if error.code not in _PASSING or time.monotonic() > patience_ends:
                     raise
-                job = None
-            if job is not None and job.state.is_final:
-                return job
+            else:
+                if job is not None and job.state.is_final:
+                    return job
             await asyncio.sleep(min(_PAUSE_S, max(0.0, until - time.monotonic())))
         raise DeadlineError(f"job '{job_id}'")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from common.context._context import Context, current_context
@@ -88,5 +88,9 @@ def _set_value(target: Any, value: Any) -> None:
         target.number_value = value
     elif isinstance(value, list | tuple):
         target.list_value.extend(value)
+    elif isinstance(value, Mapping):
+        target.struct_value.update(value)
+    elif value is None:
+        target.null_value = 0
     else:
         target.string_value = str(value)

@@ -14,7 +14,11 @@ from common.models import BaseModel
 
 
 class CollectionRecord(BaseModel):
-    """A collection. `uid` is new at each creation, so that nothing of a deleted collection shows up in its successor."""
+    """A collection. `uid` is new at each creation, so that nothing of a deleted collection shows up in its successor.
+
+    Attributes:
+        request_id: Idempotency key of the request that created it.
+    """
 
     uid: str = Field(alias="_id")
     tenant_id: str
@@ -24,6 +28,7 @@ class CollectionRecord(BaseModel):
     seq: int = 0
     created_at: int
     deleted: bool = False
+    request_id: str = ""
 
 
 class ChangeRecord(BaseModel):

@@ -32,6 +32,10 @@ _INDEXES: tuple[tuple[str, Order, bool], ...] = (
     ("changes", (("tenant_id", 1), ("collection_uid", 1), ("seq", 1)), True),
     ("changes", (("tenant_id", 1), ("collection_uid", 1), ("document_id", 1)), False),
     ("chunks", (("tenant_id", 1), ("collection_uid", 1), ("document_id", 1), ("version", 1), ("ordinal", 1)), False),
+    ("agents", (("tenant_id", 1), ("request_id", 1)), False),
+    ("conversations", (("tenant_id", 1), ("uid", 1)), False),
+    ("conversations", (("tenant_id", 1), ("updated_at", -1)), False),
+    ("turns", (("tenant_id", 1), ("conversation_uid", 1), ("number", 1)), False),
     ("blobs", (("tenant_id", 1), ("blob_id", 1), ("n", 1)), False),
 )
 

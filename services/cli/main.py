@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import typer
@@ -54,6 +55,11 @@ def _run(arguments: list[str]) -> int:
         first = error.errors()[0]
         setting = "_".join(str(part) for part in first["loc"]).upper()
         return _fail(arguments, f"The setting MALLA_{setting} is wrong: {first['msg']}.", "INVALID_SETTING", "")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has enough; Python shall not complain
+        return 1
+    except OSError as error:
+        return _fail(arguments, f"{error.filename}: {error.strerror}. Choose another --data-dir or file.", "FAILED", "")
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0

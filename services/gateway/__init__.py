@@ -1,1 +1,1 @@
-"""The gateway: what the public edge serves that is not RPC: the console, /docs and /openapi.json."""
+"""The gateway: what the public edge serves that is not RPC: the console, /docs, /openapi.json and the chat's WebSocket."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common.logs import configure_logging
 from services.gateway.bootstrap import build_app
+from services.gateway.chat import ChatSockets
 from services.gateway.server import serve
 from services.gateway.settings import GatewaySettings
 
@@ -12,7 +13,8 @@ def main() -> None:
     """Serves until SIGTERM."""
     settings = GatewaySettings()
     configure_logging(settings.log_level)
-    serve(build_app(), settings)
+    chat = ChatSockets(settings)
+    serve(build_app(chat=chat), settings, chat.drain)
 
 
 if __name__ == "__main__":

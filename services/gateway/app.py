@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from services.gateway.assets import STATIC, SwaggerFiles
 from services.gateway.errors import http_error, internal_error
 from services.gateway.headers import SecurityHeaders
 
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-def create_app(openapi: Mapping[str, Any]) -> Starlette:
-    """Returns the application that serves the pages and the given OpenAPI document."""
+
+def create_app(openapi: Mapping[str, Any], more: Sequence[BaseRoute] = (), lifespan: Lifespan | None = None) -> Starlette:
+    """Returns the application that serves the pages, the given OpenAPI document and `more` routes, which live by `lifespan`."""
     return Starlette(
-        routes=_routes(json.dumps(openapi, ensure_ascii=False).encode()),
+        routes=[*_routes(json.dumps(openapi, ensure_ascii=False).encode()), *more],
+        lifespan=lifespan,
         middleware=[Middleware(SecurityHeaders)],
         exception_handlers={HTTPException: http_error, Exception: internal_error},
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 
-from common.errors import Code
+from common.errors import Code, MallaError
+from common.status import error_of
 
 _KINDS = {
     HTTPStatus.NOT_FOUND: (
@@ -23,6 +25,13 @@ _KINDS = {
         Code.UNIMPLEMENTED,
         "{path} does not take {method}. See /docs for what it takes.",
     ),
+}
+
+_STATUSES = {
+    Code.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    Code.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    Code.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    Code.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
@@ -51,7 +60,27 @@ async def internal_error(request: Request, _error: Exception) -> JSONResponse:
     )
 
 
-def _response(request: Request, status: HTTPStatus, message: str, error: dict[str, Any]) -> JSONResponse:
-    request_id = request.headers.get("x-request-id") or str(uuid.uuid4())
+def refusal(connection: HTTPConnection, error: MallaError) -> JSONResponse:
+    """Answers a call that is refused, with the HTTP status of the error's code."""
+    status = _STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    response = _response(connection, status, error.message, error_of(error).model_dump())
+    if error.retry_after_s is not None:
+        response.headers["retry-after"] = str(math.ceil(error.retry_after_s))
+    return response
+
+
+def upgrade_required(request: Request) -> JSONResponse:
+    """Answers a plain request for a WebSocket (RFC 9110, 15.5.22)."""
+    message = (
+        "This path is a WebSocket. Open it with one, or POST to /api/v1/groq/chat/stream for the same events as SSE. See /docs."
+    )
+    error = {"type": "UPGRADE_REQUIRED", "code": Code.FAILED_PRECONDITION, "details": {"upgrade": "websocket"}}
+    response = _response(request, HTTPStatus.UPGRADE_REQUIRED, message, error)
+    response.headers["upgrade"] = "websocket"
+    return response
+
+
+def _response(connection: HTTPConnection, status: HTTPStatus, message: str, error: dict[str, Any]) -> JSONResponse:
+    request_id = connection.headers.get("x-request-id") or str(uuid.uuid4())
     body = {"success": False, "message": message, "error": error, "metadata": {"request_id": request_id}}
     return JSONResponse(body, status)

@@ -11,6 +11,7 @@ from malla.ingestion.v1 import ingestion_pb2_grpc as rpc
 from common.channel import open_channel
 from common.server import GrpcService
 from common.store import Store, open_store
+from common.tasks import stop
 from services.ingestion.adapters.collections import MongoCollections
 from services.ingestion.adapters.contents import MongoBlobs, MongoChanges, MongoChunks
 from services.ingestion.adapters.documents import MongoDocuments
@@ -72,9 +73,7 @@ async def working(
     try:
         yield _services(use)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop(tasks)
 
 
 def _use_cases(

@@ -2,52 +2,129 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from malla.query.v1 import query_pb2_grpc as rpc
+from malla.chat.v1 import chat_pb2_grpc
+from malla.query.v1 import query_pb2_grpc
 
 from common.channel import open_channel
+from common.llm import LlmRouter, LlmSettings
 from common.server import GrpcService
 from common.store import open_store
+from services.query.adapters.agents import MongoAgents
+from services.query.adapters.conversations import MongoConversations
 from services.query.adapters.embedder import CachedEmbedder, MeshEmbedder
 from services.query.adapters.extractive import ExtractiveAnswerer
 from services.query.adapters.faiss_index import FlatIndex
+from services.query.adapters.llm_answerer import ConfiguredAnswerer, LlmAnswerer
+from services.query.adapters.models import RouterModels
 from services.query.adapters.record import MongoRecord
 from services.query.adapters.tantivy_index import TantivyIndex
+from services.query.chat_ports import Agents, ConfiguredModels, Conversations
+from services.query.chat_servicer import AgentServicer, ChatServicer, ChatUseCases, ConversationServicer
 from services.query.ports import Answerer, Embedder, Record
 from services.query.servicer import InternalQueryServicer, QueryServicer
 from services.query.settings import QuerySettings
 from services.query.usecases.answer import AnswerQuestion
+from services.query.usecases.chat.agents import ManageAgents
+from services.query.usecases.chat.conversations import ManageConversations
+from services.query.usecases.chat.hold import HoldConversation
+from services.query.usecases.chat.turns import TakeTurns, TurnRules
 from services.query.usecases.follow import FollowCollections
 from services.query.usecases.search import SearchPassages
 
+log = logging.getLogger("malla.query")
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The world around the query server. Tests bring their own."""
+
+    record: Record
+    embedder: Embedder
+    answerer: Answerer
+    agents: Agents
+    conversations: Conversations
+    models: ConfiguredModels
+
 
 @asynccontextmanager
-async def compose(settings: QuerySettings) -> AsyncIterator[Sequence[GrpcService]]:
-    """Opens the record and the mesh, and yields the services."""
+async def compose(settings: QuerySettings, llm: LlmSettings | None = None) -> AsyncIterator[Sequence[GrpcService]]:
+    """Opens the record, the mesh and the models, and yields the services."""
     async with (
         open_store(settings) as store,
         open_channel(settings.mesh_address, max_message_bytes=settings.max_message_bytes) as channel,
+        LlmRouter(llm or LlmSettings()) as router,
     ):
+        # Beside the start, not before it: a provider that hangs must not keep search from serving.
+        check = asyncio.create_task(_warn_about_key(router), name="key-check")
         embedder = CachedEmbedder(MeshEmbedder(channel), settings.query_cache_size)
-        yield services(settings, MongoRecord(store), embedder, ExtractiveAnswerer(embedder))
+        written = LlmAnswerer(router, prompt_tokens=settings.prompt_tokens)
+        yield services(
+            settings,
+            Adapters(
+                record=MongoRecord(store),
+                embedder=embedder,
+                answerer=ConfiguredAnswerer(router, written, ExtractiveAnswerer(embedder)),
+                agents=MongoAgents(store),
+                conversations=MongoConversations(store),
+                models=RouterModels(router),
+            ),
+        )
+        check.cancel()
+        await asyncio.gather(check, return_exceptions=True)
 
 
-def services(settings: QuerySettings, record: Record, embedder: Embedder, answerer: Answerer) -> Sequence[GrpcService]:
-    """Returns the services over the given adapters. Tests pass their own."""
-    follow = FollowCollections(record, FlatIndex, TantivyIndex, timeout_s=settings.search_timeout_s)
-    search = SearchPassages(record, embedder, follow, candidates=settings.search_candidates)
-    answer = AnswerQuestion(search, answerer)
+async def _warn_about_key(router: LlmRouter) -> None:
+    """Says at start what a missing or wrong key means, instead of at the first question."""
+    status = await router.verify_key()
+    if not status.valid:
+        log.warning("%s Documents, search and quoted answers work without it.", status.message)
+
+
+def services(settings: QuerySettings, adapters: Adapters) -> Sequence[GrpcService]:
+    """Returns the services over the given adapters."""
+    follow = FollowCollections(adapters.record, FlatIndex, TantivyIndex, timeout_s=settings.search_timeout_s)
+    search = SearchPassages(adapters.record, adapters.embedder, follow, candidates=settings.search_candidates)
+    return (*_query_services(settings, adapters, search), *_chat_services(settings, adapters, search))
+
+
+def _query_services(settings: QuerySettings, adapters: Adapters, search: SearchPassages) -> Sequence[GrpcService]:
+    answer = AnswerQuestion(search, adapters.answerer)
     return (
         GrpcService(
             "malla.query.v1.QueryService",
             QueryServicer(search, answer, heartbeat_s=settings.heartbeat_s),
-            rpc.add_QueryServiceServicer_to_server,
+            query_pb2_grpc.add_QueryServiceServicer_to_server,
         ),
         GrpcService(
             "malla.query.v1.InternalQueryService",
             InternalQueryServicer(search, answer),
-            rpc.add_InternalQueryServiceServicer_to_server,
+            query_pb2_grpc.add_InternalQueryServiceServicer_to_server,
+        ),
+    )
+
+
+def _chat_services(settings: QuerySettings, adapters: Adapters, search: SearchPassages) -> Sequence[GrpcService]:
+    rules = TurnRules(lease_s=settings.turn_lease_s, wait_s=settings.turn_wait_s)
+    turns = TakeTurns(adapters.conversations, rules)
+    use = ChatUseCases(
+        hold=HoldConversation(adapters.agents, adapters.conversations, turns, search, adapters.answerer),
+        agents=ManageAgents(adapters.agents, adapters.record),
+        conversations=ManageConversations(adapters.conversations, turns),
+        models=adapters.models,
+        heartbeat_s=settings.heartbeat_s,
+    )
+    return (
+        GrpcService("malla.chat.v1.ChatService", ChatServicer(use), chat_pb2_grpc.add_ChatServiceServicer_to_server),
+        GrpcService("malla.chat.v1.AgentService", AgentServicer(use), chat_pb2_grpc.add_AgentServiceServicer_to_server),
+        GrpcService(
+            "malla.chat.v1.ConversationService",
+            ConversationServicer(use),
+            chat_pb2_grpc.add_ConversationServiceServicer_to_server,
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from common.context import Context
 from common.models import EmbeddingKind, SearchResult, TokenUsage
 from common.store import ChangeRecord, ChunkRecord, CollectionRecord
+from services.query.domain.prompt import PromptMessage
 
 Matrix = NDArray[np.float32]
 Keys = Iterable[int] | None
@@ -90,8 +91,11 @@ class Question:
     """What an answerer is asked.
 
     Attributes:
-        language: ISO 639-1, of the question.
+        language: ISO 639-1, to answer in.
         model: The model the caller wants; empty for the configured one.
+        max_tokens: The most to produce; 0 for the configured number.
+        instructions: How to answer, from the agent.
+        history: Earlier messages of the conversation, oldest first.
     """
 
     text: str
@@ -99,6 +103,8 @@ class Question:
     model: str = ""
     temperature: float | None = None
     max_tokens: int = 0
+    instructions: str = ""
+    history: Sequence[PromptMessage] = ()
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,15 @@ class AnswerEnd:
 
     Attributes:
         cited: Positions, from 0, of the passages the answer cites.
-        notice: What the reader should know about how the answer was made; empty for nothing.
+        stages: The steps that consumed tokens.
+        facts: What the reader should know about how the answer was made.
     """
 
     model: str
     cited: Sequence[int]
     stages: Sequence[tuple[str, TokenUsage]]
     finish_reason: str = "stop"
-    notice: str = ""
+    facts: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
 class Answerer(Protocol):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from google.protobuf import json_format
 from malla.chat.v1 import event_pb2
-from malla.common.v1 import citation_pb2, usage_pb2
 from malla.query.v1 import query_pb2 as pb
 
 from common.context import Context, with_context
-from common.models import Citation, Done, SearchMode, TokenUsage
+from common.models import Done, SearchMode
 from common.protobuf import to_message
+from services.query.convert import to_citations, to_event, to_usage
 from services.query.usecases.answer import AnswerQuestion, QuerySpec
 from services.query.usecases.events import numbered
 from services.query.usecases.search import SearchPassages, SearchSpec
@@ -32,21 +33,22 @@ class QueryServicer:
             message=f"{len(found.results)} passages found",
             results=[to_message(result, pb.SearchResult) for result in found.results],
             seq=found.seq,
-            usage=_usage(found.usage),
+            usage=to_usage(found.usage),
         )
 
     @with_context(tenant=True, collection=True)
     async def Query(self, request: pb.QueryRequest, ctx: Context) -> pb.QueryResponse:
         done = await _answered(self._answer, request, ctx)
         return pb.QueryResponse(
-            answer=done.answer, citations=_citations(done.citations), usage=_usage(done.usage), model=done.model
+            answer=done.answer, citations=to_citations(done.citations), usage=to_usage(done.usage), model=done.model
         )
 
     @with_context(tenant=True, collection=True)
     async def StreamQuery(self, request: pb.QueryRequest, ctx: Context) -> AsyncIterator[event_pb2.ChatEvent]:
         events = self._answer.stream(_query_spec(request, ctx), ctx)
-        async for event in numbered(events, ctx, heartbeat_s=self._heartbeat_s):
-            yield to_message(event, event_pb2.ChatEvent)
+        async with aclosing(numbered(events, ctx, heartbeat_s=self._heartbeat_s)) as stream:
+            async for item in stream:
+                yield to_event(item)
 
 
 class InternalQueryServicer:
@@ -62,7 +64,7 @@ class InternalQueryServicer:
         results = [to_message(result, pb.SearchResult) for result in found.results]
         return pb.InternalSearchResponse(
             message=f"{len(results)} passages found",
-            data=pb.InternalSearchData(results=results, seq=found.seq, usage=_usage(found.usage)),
+            data=pb.InternalSearchData(results=results, seq=found.seq, usage=to_usage(found.usage)),
         )
 
     @with_context(tenant=True, collection=True)
@@ -70,7 +72,7 @@ class InternalQueryServicer:
         done = await _answered(self._answer, request, ctx)
         return pb.InternalQueryResponse(
             data=pb.InternalQueryData(
-                answer=done.answer, citations=_citations(done.citations), usage=_usage(done.usage), model=done.model
+                answer=done.answer, citations=to_citations(done.citations), usage=to_usage(done.usage), model=done.model
             )
         )
 
@@ -101,11 +103,3 @@ def _query_spec(request: pb.QueryRequest, ctx: Context) -> QuerySpec:
         temperature=request.temperature if request.HasField("temperature") else None,
         max_tokens=request.max_tokens,
     )
-
-
-def _citations(citations: list[Citation]) -> list[citation_pb2.Citation]:
-    return [to_message(citation, citation_pb2.Citation) for citation in citations]
-
-
-def _usage(usage: TokenUsage | None) -> usage_pb2.TokenUsage:
-    return to_message(usage or TokenUsage(), usage_pb2.TokenUsage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_services_do_not_import_each_other(path: Path) -> None:
 
 def is_inside(path: Path) -> bool:
     parts = path.relative_to(REPOSITORY).parts
-    return bool({"domain", "usecases"} & set(parts)) or path.name in {"usecases.py", "ports.py", "lanes.py"}
+    return bool({"domain", "usecases"} & set(parts)) or path.name in {"usecases.py", "ports.py", "chat_ports.py", "lanes.py"}
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if is_inside(p)], ids=name_of)
@@ -65,16 +66,16 @@ def test_domain_and_use_cases_know_no_wire_and_no_driver(path: Path) -> None:
     assert not [name for name in imports_of(path) if ".adapters" in name]
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.name == "servicer.py"], ids=name_of)
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.name.endswith("servicer.py")], ids=name_of)
 def test_servicers_know_no_adapter(path: Path) -> None:
     assert not [name for name in imports_of(path) if ".adapters" in name or name.startswith("pymongo")]
 
 
 def test_no_key_like_string_is_in_the_repository() -> None:
-    marks = ("gsk" + "_", "BEGIN " + "PRIVATE KEY", "BEGIN RSA " + "PRIVATE KEY")
+    key_like = re.compile(r"gsk_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9]{20,}|BEGIN (RSA |EC |)PRIVATE KEY|eyJ[\w-]{10,}\.eyJ[\w-]{10,}")
     text = {".py", ".md", ".yaml", ".yml", ".toml", ".j2", ".proto", ".example", ".txt", ".html", ".js", ".jsonl", ".lua"}
     skipped = {".venv", ".git"}
     for path in REPOSITORY.rglob("*"):
         if path.is_file() and path.suffix in text and not skipped & set(path.parts):
-            found = [mark for mark in marks if mark in path.read_text(errors="replace")]
-            assert not found, f"{name_of(path)} holds {found}"
+            found = key_like.search(path.read_text(errors="replace"))
+            assert found is None, f"{name_of(path)} holds something like a key"

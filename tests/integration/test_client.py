@@ -18,7 +18,16 @@ from malla.query.v1 import query_pb2, query_pb2_grpc
 
 from common.client import PIECE_BYTES, InternalClient, MallaClient
 from common.context import Context, Tier, with_context
-from common.errors import AlreadyExistsError, Code, DeadlineError, MallaError, NotFoundError, OverloadedError, UnavailableError
+from common.errors import (
+    AlreadyExistsError,
+    Code,
+    DeadlineError,
+    MallaError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+    UnsupportedContentError,
+)
 from common.models import ChatEvent, DocumentUploadMetadata, EmbeddingKind, JobState, SearchMode
 from common.server import GrpcService, serving
 from common.settings import ServerSettings
@@ -33,6 +42,7 @@ class Ingestion:
         self.collections = {}
         self.uploads = []
         self.watches = 0
+        self.refuses_uploads = False
 
     @with_context()
     async def CreateCollection(self, request, ctx):
@@ -71,6 +81,8 @@ class Ingestion:
         return pb.InternalIngestionResponse(data=pb.InternalIngestionData(job_id="job-1"))
 
     async def UploadDocument(self, requests, rpc):
+        if self.refuses_uploads:
+            raise UnsupportedContentError("Not this one.", content_type="", supported=[])
         messages = [message async for message in requests]
         self.uploads.append(messages)
         data = b"".join(message.file.data for message in messages)
@@ -263,6 +275,13 @@ async def test_a_file_that_cannot_be_read_sends_nothing(malla, ingestion, tmp_pa
     with pytest.raises(FileNotFoundError):
         await malla.upload_file("manual", tmp_path / "no.md")
     assert ingestion.uploads == []
+
+
+async def test_an_upload_that_is_refused_before_its_end(malla, ingestion):
+    ingestion.refuses_uploads = True
+    with pytest.raises(MallaError) as failure:
+        await malla.upload_file("manual", bytes(40 * PIECE_BYTES), filename="a.bin")
+    assert failure.value.reason == "UNSUPPORTED_CONTENT"
 
 
 async def test_documents(malla):

@@ -25,6 +25,7 @@ from tests.fakes.waiting import until
 
 PUBLIC, INTERNAL = "malla.embedding.v1.EmbeddingService", "malla.embedding.v1.InternalEmbeddingService"
 
+
 class Client:
     """Both services of one server."""
 

@@ -87,6 +87,15 @@ def test_an_address_needs_a_token(malla, monkeypatch):
     assert "MALLA_TOKEN" in err
 
 
+@pytest.mark.parametrize("command", [["up", "--detach"], ["up"], ["status"], ["down"], ["token", "create", "--tenant", "a"]])
+def test_a_data_dir_that_is_a_file(malla, tmp_path, command):
+    (tmp_path / "file").write_text("")
+    code, _, err = malla(*command, "--data-dir", str(tmp_path / "file"))
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "--data-dir" in err
+
+
 def test_status_of_nothing(malla):
     code, out, _ = malla("status")
     assert code == 1

@@ -83,7 +83,7 @@ def test_no_secret_is_on_a_command_line(tmp_path):
 
 
 def test_options_survive_the_command_line(tmp_path):
-    options = LaunchOptions(tmp_path, port=0, replicas={"query": 2}, guarded=False)
+    options = LaunchOptions(tmp_path, port=0, replicas={"query": 2}, guarded=False, embedded=True)
     given = parse_arguments([*options.to_arguments(), "--ready-fd", "7"])
     assert (given.options, given.ready_fd, given.guardian_pid) == (options, 7, None)
 

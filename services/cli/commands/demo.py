@@ -64,20 +64,21 @@ def _chosen(questions: list[Question]) -> list[Question]:
 @contextmanager
 def _temporary_mesh(quiet: bool) -> Iterator[MeshState]:
     home = Path(tempfile.mkdtemp(prefix="malla-demo-"))
-    # Ctrl-C in the terminal is not lost while the mesh stops: it waits until that is done.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop everything, then end
     try:
         _say(quiet, f"Starting a mesh in {home} …")
         # The supervisor stops all in order if this process dies, whatever kills it.
-        options = LaunchOptions(home, port=0, guarded=False)
+        options = LaunchOptions(home, port=0, guarded=False, embedded=True)
         yield start_detached(options, dies_with_us=signal.SIGTERM)
     except LaunchError as error:
         raise CliError(str(error), error.log_tail) from None
     finally:
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # impatience would leave the folder behind
         if (state := read_state(home)) is not None:
             stop_mesh(state)
         shutil.rmtree(home, ignore_errors=True)
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _ingest(state: MeshState, quiet: bool) -> None:

@@ -89,13 +89,18 @@ def show_results(collection: str, results: Sequence[FileResult]) -> None:
     counts = {outcome: sum(result.outcome is outcome for result in results) for outcome in Outcome}
     chunks = sum(result.chunks for result in results if result.outcome is Outcome.INGESTED)
     unchanged = f", {counts[Outcome.UNCHANGED]} unchanged" if counts[Outcome.UNCHANGED] else ""
-    out.print(f"{counts[Outcome.INGESTED]} files ({chunks} chunks) ingested into '{collection}'{unchanged}.")
+    ingested = counts[Outcome.INGESTED]
+    out.print(f"{ingested} file{_s(ingested)} ({chunks} chunk{_s(chunks)}) ingested into '{collection}'{unchanged}.")
     if counts[Outcome.FAILED]:
         errors = error_console()
         errors.print(f"malla: {counts[Outcome.FAILED]} of {len(results)} files failed:", style="red")
         for result in results:
             if result.outcome is Outcome.FAILED:
                 errors.print(f"  {result.file.source}: {result.reason}")
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _facts(collection: str, results: Sequence[FileResult], failed: Sequence[FileResult]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def up(
         raise CliError(_running_already(settings.home)) from None
     except LaunchError as error:
         raise CliError(str(error), error.log_tail) from None
-    except (StartError, PortTakenError, PermissionError) as error:
+    except (StartError, PortTakenError) as error:
         raise CliError(str(error)) from None
 
 

@@ -17,12 +17,14 @@ class LaunchOptions:
         port: Of the edge; None for the one it had before, or the configured one; 0 for a free one.
         replicas: Processes by server; one where nothing is said.
         guarded: Whether a guardian brings a killed supervisor back.
+        embedded: Whether to use the embedded database whatever MONGODB_URI says.
     """
 
     data_dir: Path
     port: int | None = None
     replicas: dict[str, int] = field(default_factory=dict)
     guarded: bool = True
+    embedded: bool = False
 
     def to_arguments(self) -> list[str]:
         """Returns what `parse_arguments` reads."""
@@ -31,7 +33,8 @@ class LaunchOptions:
             arguments += ["--port", str(self.port)]
         for name, count in self.replicas.items():
             arguments += ["--replicas", f"{name}={count}"]
-        return arguments if self.guarded else [*arguments, "--unguarded"]
+        flags = {"--unguarded": not self.guarded, "--embedded": self.embedded}
+        return [*arguments, *(flag for flag, is_set in flags.items() if is_set)]
 
     def to_command(self) -> list[str]:
         """Returns the command that runs a supervisor."""
@@ -60,10 +63,12 @@ def parse_arguments(arguments: Sequence[str]) -> SupervisorArguments:
     parser.add_argument("--port", type=int)
     parser.add_argument("--replicas", action="append", default=[], metavar="SERVER=N")
     parser.add_argument("--unguarded", action="store_true")
+    parser.add_argument("--embedded", action="store_true")
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--guardian-pid", type=int)
     given = parser.parse_args(arguments)
-    options = LaunchOptions(given.data_dir, given.port, parse_replicas(given.replicas), not given.unguarded)
+    replicas = parse_replicas(given.replicas)
+    options = LaunchOptions(given.data_dir, given.port, replicas, not given.unguarded, given.embedded)
     return SupervisorArguments(options, given.ready_fd, given.guardian_pid)
 
 

@@ -35,6 +35,8 @@ def run_mesh(
         PortTakenError: The edge's port is not free.
         StartError: A process does not come up. All others are stopped again.
     """
+    if options.embedded:
+        settings = settings.model_copy(update={"mongodb_uri": ""})
     with mesh_lock(options.data_dir):
         handler = _log_to_file(Layout(options.data_dir))
         try:

@@ -7,7 +7,6 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -203,8 +202,10 @@ class Supervisor:
         self._write()
 
     def _write(self) -> None:
-        with suppress(FileNotFoundError):  # the data dir was removed under us; there is nobody left to tell
+        try:
             write_state(self.state)
+        except OSError as error:  # a full disk, or the data dir removed under us; the mesh itself goes on
+            log.warning("cannot write down the state", extra={"reason": error.strerror})
 
 
 async def _all(events: Iterable[asyncio.Event]) -> None:

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import ParamSpec, TypeVar
 
@@ -47,7 +47,7 @@ class ReadingProcess:
 
     async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._turn:
-            future = asyncio.wrap_future(self._pool.submit(function, *args, **kwargs))
+            future = asyncio.wrap_future(self._submit(function, *args, **kwargs))
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await future
@@ -61,6 +61,14 @@ class ReadingProcess:
                 raise UnreadableDocumentError(
                     "The file broke the process that read it: it is damaged or needs too much memory."
                 ) from error
+
+    def _submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return self._pool.submit(function, *args, **kwargs)
+        except BrokenProcessPool:
+            # It died while it was idle: this file is not to blame.
+            self._restart()
+            return self._pool.submit(function, *args, **kwargs)
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

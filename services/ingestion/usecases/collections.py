@@ -33,21 +33,18 @@ class ManageCollections:
 
     async def create(self, collection_id: str, language: str, description: str, request_id: str, ctx: Context) -> Collection:
         """Creates a collection. Raises AlreadyExistsError unless the one there was created by the same request."""
-        # The same request makes the same uid, so that its repetition is told from another's.
-        uid = uuid.uuid5(
-            uuid.NAMESPACE_OID, f"{ctx.tenant_id}/{collection_id}/{request_id}" if request_id else uuid.uuid4().hex
-        )
         record = CollectionRecord(
-            _id=uid.hex,
+            _id=uuid.uuid4().hex,
             tenant_id=ctx.tenant_id,
             collection_id=collection_id,
             language=language or _DEFAULT_LANGUAGE,
             description=description,
             created_at=now_ms(),
+            request_id=request_id,
         )
         if not await self._collections.add(record):
             found = await self._collections.get(ctx.tenant_id, collection_id)
-            if found is None or found.uid != record.uid:
+            if found is None or not request_id or found.request_id != request_id:
                 raise AlreadyExistsError("collection", collection_id)
             record = found
         return collection_view(record)

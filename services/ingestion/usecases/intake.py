@@ -84,6 +84,12 @@ class TakeDocument:
         if repeated is not None:
             return repeated
         received = await self._receive(pieces, content_type, ctx.tenant_id)
+        # The bytes are stored: a caller that leaves now must not leave them without their job.
+        return await asyncio.shield(self._accept(collection, upload, content_type, received, ctx))
+
+    async def _accept(
+        self, collection: CollectionRecord, upload: Upload, content_type: str, received: _Received, ctx: Context
+    ) -> Accepted:
         known = await self._documents.get(ctx.tenant_id, collection.uid, upload.document_id)
         if known is not None and _is_same(known, upload, received):
             await self._blobs.delete(ctx.tenant_id, received.blob_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from common.errors import Code, InternalError, MallaError, UnavailableError
 from common.models import Error, JobState
 from common.store import now_ms
+from common.tasks import stop
 from services.ingestion.domain.identifiers import new_id
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.ports import Documents, Jobs
@@ -67,6 +68,9 @@ class Worker:
             except UnavailableError as error:
                 log.warning("the record cannot be reached: %s", error.message)
                 await asyncio.sleep(self._rules.poll_s)
+            except Exception:
+                log.exception("the worker failed; it goes on")
+                await asyncio.sleep(self._rules.poll_s)
 
     async def _wait_for_work(self) -> None:
         try:
@@ -95,8 +99,7 @@ class Worker:
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await stop([keeper])
 
     async def _keep(self, job: JobRecord) -> None:
         while True:

@@ -46,7 +46,7 @@ class ExtractiveAnswerer:
         candidates = statements([passage.text for passage in passages])[:_MOST_STATEMENTS]
         if not candidates:
             yield _NOTHING.get(question.language, _NOTHING["en"])
-            yield AnswerEnd(model=MODEL, cited=(), stages=[("answer", own)], notice=notice)
+            yield AnswerEnd(model=MODEL, cited=(), stages=[("answer", own)], facts={"notice": notice})
             return
         chosen, usage = await self._nearest(question, candidates, ctx)
         for number, statement in enumerate(chosen):
@@ -56,7 +56,9 @@ class ExtractiveAnswerer:
                 yield "\n"
         yield f"\n\n({notice})"
         cited = [statement.passage for statement in chosen]
-        yield AnswerEnd(model=MODEL, cited=cited, stages=[("statement_embedding", usage), ("answer", own)], notice=notice)
+        yield AnswerEnd(
+            model=MODEL, cited=cited, stages=[("statement_embedding", usage), ("answer", own)], facts={"notice": notice}
+        )
 
     async def _nearest(
         self, question: Question, candidates: list[Statement], ctx: Context

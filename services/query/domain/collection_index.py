@@ -38,6 +38,14 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Hits:
+    """The passages found, best first, and the cosine of the nearest one; 0 where no vectors were compared."""
+
+    results: list[SearchResult]
+    nearest: float
+
+
+@dataclass(frozen=True)
 class DocumentUpdate:
     """What a document became: its chunks, or none when it was deleted."""
 
@@ -99,20 +107,16 @@ class CollectionIndex:
             self._vectors[model] = self.make_vector_index(dimensions)
         return self._vectors[model]
 
-    def search(self, search: Search) -> list[SearchResult]:
-        """Returns the best passages, best first. May run in a thread."""
+    def search(self, search: Search) -> Hits:
+        """Returns the best passages. May run in a thread."""
         with self._lock:
             among = self._matching(search.predicate)
-            best = list(self._ranked(search, among).items())[: search.k]
-            return [_result(self._chunks[key], score) for key, score in best]
-
-    def _ranked(self, search: Search, among: Keys) -> dict[int, float]:
-        depth = max(search.candidates, search.k)
-        if search.mode is SearchMode.DENSE:
-            return self._dense(search, search.k, among)
-        if search.mode is SearchMode.LEXICAL:
-            return self.lexical.search(search.text, search.k, among)
-        return fuse([self._dense(search, depth, among), self.lexical.search(search.text, depth, among)])
+            depth = max(search.candidates, search.k)
+            dense = {} if search.mode is SearchMode.LEXICAL else self._dense(search, depth, among)
+            lexical = {} if search.mode is SearchMode.DENSE else self.lexical.search(search.text, depth, among)
+            ranked = fuse([dense, lexical]) if search.mode is SearchMode.HYBRID else dense or lexical
+            best = list(ranked.items())[: search.k]
+            return Hits([_result(self._chunks[key], score) for key, score in best], max(dense.values(), default=0.0))
 
     def _dense(self, search: Search, k: int, among: Keys) -> dict[int, float]:
         index = self._vectors.get(search.model)

@@ -7,9 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from common.context import Context
-from common.models import ChatEvent, Citation, Delta, Done, Retrieval, SearchResult, TokenUsage
+from common.models import ChatEvent, Citation, Done, Retrieval, SearchResult, TokenUsage
 from services.query.domain.language import language_of
 from services.query.ports import AnswerEnd, Answerer, Question
+from services.query.usecases.events import Event
 from services.query.usecases.search import Found, SearchPassages, SearchSpec
 
 
@@ -30,11 +31,9 @@ class AnswerQuestion:
         self._search = search
         self._answerer = answerer
 
-    async def stream(self, spec: QuerySpec, ctx: Context) -> AsyncGenerator[ChatEvent, None]:
+    async def stream(self, spec: QuerySpec, ctx: Context) -> AsyncGenerator[Event, None]:
         """Yields retrieval, deltas, usage and done. Raises what SearchPassages and the answerer raise."""
         found = await self._search(spec.search, ctx)
-        citations = _citations(found.results)
-        yield ChatEvent(retrieval=Retrieval(citations=citations))
         question = Question(
             text=spec.search.query,
             language=language_of(spec.search.query, found.language),
@@ -42,29 +41,40 @@ class AnswerQuestion:
             temperature=spec.temperature,
             max_tokens=spec.max_tokens,
         )
-        pieces: list[str] = []
-        async with aclosing(self._answerer.answer(question, found.results, ctx)) as answer:
-            async for piece in answer:
-                if isinstance(piece, str):
-                    pieces.append(piece)
-                    yield ChatEvent(delta=Delta(text=piece))
-                else:
-                    usage = _usage(found, piece)
-                    yield ChatEvent(usage=usage)
-                    yield ChatEvent(done=_done("".join(pieces), piece, citations, usage))
+        async with aclosing(answer_events(self._answerer, question, found, ctx)) as events:
+            async for event in events:
+                yield event
 
     async def whole(self, spec: QuerySpec, ctx: Context) -> Done:
         """Returns the whole answer."""
         done = None
         async with aclosing(self.stream(spec, ctx)) as events:
             async for event in events:
-                done = event.done or done
+                if isinstance(event, ChatEvent):
+                    done = event.done or done
         if done is None:
             raise RuntimeError("the answerer ended without an AnswerEnd")
         return done
 
 
-def _citations(results: Sequence[SearchResult]) -> list[Citation]:
+async def answer_events(answerer: Answerer, question: Question, found: Found, ctx: Context) -> AsyncGenerator[Event, None]:
+    """Yields an answer from what was found: retrieval, pieces of text, usage, done."""
+    citations = citations_of(found.results)
+    yield ChatEvent(retrieval=Retrieval(citations=citations))
+    pieces: list[str] = []
+    async with aclosing(answerer.answer(question, found.results, ctx)) as answer:
+        async for piece in answer:
+            if isinstance(piece, str):
+                pieces.append(piece)
+                yield piece
+            else:
+                usage = _usage(found, piece)
+                yield ChatEvent(usage=usage)
+                yield ChatEvent(done=_done("".join(pieces), piece, citations, usage))
+
+
+def citations_of(results: Sequence[SearchResult]) -> list[Citation]:
+    """Returns the passages as an answer may cite them, numbered from 1."""
     return [
         Citation(
             index=i,
@@ -91,5 +101,5 @@ def _done(answer: str, end: AnswerEnd, citations: Sequence[Citation], usage: Tok
         model=end.model,
         citations=[citations[i] for i in sorted(set(end.cited))],
         usage=usage,
-        metadata={"notice": end.notice} if end.notice else {},
+        metadata=dict(end.facts),
     )

@@ -4,54 +4,103 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 
 from common.context import Context
 from common.errors import InternalError, MallaError
 from common.models import ChatEvent, Heartbeat, StreamError
 
+Event = str | ChatEvent
+"""A piece of the answer, or any other event. Pieces are by far the most, and stay plain text until they are sent."""
 
-async def numbered(events: AsyncGenerator[ChatEvent, None], ctx: Context, *, heartbeat_s: float) -> AsyncIterator[ChatEvent]:
-    """Yields the events numbered from 1, with a heartbeat after each `heartbeat_s` seconds of silence.
+# Events a slow reader may leave waiting; then the source waits, and with it the model's connection.
+_MOST_WAITING = 64
 
-    A failure before the first event is raised as it is, for a proper status. After it, an `error` event tells the reader,
-    because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
+
+@dataclass(frozen=True)
+class Numbered:
+    """An event with its place in the stream, from 1."""
+
+    sequence: int
+    event: Event
+
+
+@dataclass(frozen=True)
+class _End:
+    error: Exception | None = None
+
+
+async def numbered(events: AsyncGenerator[Event, None], ctx: Context, *, heartbeat_s: float) -> AsyncGenerator[Numbered, None]:
+    """Yields the events numbered, with a heartbeat after each `heartbeat_s` seconds of silence.
+
+    Pieces of the answer that wait together leave together, so that a fast model does not cost a message a token; no piece waits
+    for another. A failure before the first event is raised as it is, for a proper status. After it, an `error` event tells the
+    reader, because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
     """
     sequence = 0
-    async with aclosing(_with_heartbeats(events, heartbeat_s)) as stream:
+    async with _pumped(events) as queue:
+        held: Event | _End | None = None
+        while True:
+            item = held if held is not None else await _next(queue, heartbeat_s)
+            held = None
+            if isinstance(item, str):
+                item, held = _joined(item, queue)
+            if isinstance(item, _End):
+                break
+            sequence += 1
+            yield Numbered(sequence, item)
+    if item.error is not None:
+        if sequence:
+            yield Numbered(sequence + 1, ChatEvent(error=_told(item.error, ctx)))
+        raise item.error
+
+
+async def _next(queue: asyncio.Queue[Event | _End], heartbeat_s: float) -> Event | _End:
+    if not queue.empty():
+        return queue.get_nowait()
+    try:
+        async with asyncio.timeout(heartbeat_s):
+            return await queue.get()
+    except TimeoutError:
+        return ChatEvent(heartbeat=Heartbeat())
+
+
+def _joined(piece: str, queue: asyncio.Queue[Event | _End]) -> tuple[str, Event | _End | None]:
+    pieces = [piece]
+    while not queue.empty():
+        item = queue.get_nowait()
+        if not isinstance(item, str):
+            return "".join(pieces), item
+        pieces.append(item)
+    return "".join(pieces), None
+
+
+@asynccontextmanager
+async def _pumped(events: AsyncGenerator[Event, None]) -> AsyncIterator[asyncio.Queue[Event | _End]]:
+    """Runs the source in a task of its own while the block runs; a reader that leaves cancels it and waits for its clean-up."""
+    queue: asyncio.Queue[Event | _End] = asyncio.Queue(_MOST_WAITING)
+
+    async def pump() -> None:
+        end = _End()
         try:
-            async for event in stream:
-                sequence += 1
-                yield event.model_copy(update={"sequence": sequence})
-        except MallaError as error:
-            if sequence:
-                yield ChatEvent(sequence=sequence + 1, error=_told(error))
-            raise
-        except Exception:
-            if sequence:
-                hidden = InternalError(f"The answer failed inside. The server's log has it under request id {ctx.request_id}.")
-                yield ChatEvent(sequence=sequence + 1, error=_told(hidden))
-            raise
+            async with aclosing(events):
+                async for event in events:
+                    await queue.put(event)
+        except Exception as error:  # noqa: BLE001  # raised again where it is read
+            end = _End(error)
+        await queue.put(end)
+
+    task = asyncio.create_task(pump(), name="answer-events")
+    try:
+        yield queue
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-def _told(error: MallaError) -> StreamError:
+def _told(error: Exception, ctx: Context) -> StreamError:
+    if not isinstance(error, MallaError):
+        # Its text may hold anything; the interceptor logs it.
+        error = InternalError(f"The answer failed inside. The server's log has it under request id {ctx.request_id}.")
     return StreamError(type=error.reason, code=error.code.value, message=error.message, details=error.details)
-
-
-async def _with_heartbeats(events: AsyncGenerator[ChatEvent, None], heartbeat_s: float) -> AsyncGenerator[ChatEvent, None]:
-    async with aclosing(events):
-        upcoming = asyncio.ensure_future(anext(events, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({upcoming}, timeout=heartbeat_s)
-                if not done:
-                    yield ChatEvent(heartbeat=Heartbeat())
-                    continue
-                event = upcoming.result()
-                if event is None:
-                    return
-                upcoming = asyncio.ensure_future(anext(events, None))
-                yield event
-        finally:
-            upcoming.cancel()
-            await asyncio.gather(upcoming, return_exceptions=True)

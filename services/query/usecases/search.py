@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.context import Context
@@ -32,12 +32,19 @@ class SearchSpec:
 
 @dataclass(frozen=True)
 class Found:
-    """The passages found, best first, at change `seq`."""
+    """The passages found, best first.
+
+    Attributes:
+        seq: Number of the last change the search saw; 0 for a search of several collections.
+        language: Main language of what was searched.
+        nearest: Cosine of the nearest passage to the query; 0 without any, or in lexical mode.
+    """
 
     results: list[SearchResult]
     seq: int
     usage: TokenUsage
     language: str
+    nearest: float = 0.0
 
 
 class SearchPassages:
@@ -77,8 +84,26 @@ class SearchPassages:
             model="" if vectors is None else vectors.model,
             predicate=predicate,
         )
-        results = await asyncio.to_thread(index.search, search)
-        return Found(results, index.seq, TokenUsage() if vectors is None else vectors.usage, collection.language)
+        hits = await asyncio.to_thread(index.search, search)
+        usage = TokenUsage() if vectors is None else vectors.usage
+        return Found(hits.results, index.seq, usage, collection.language, hits.nearest)
+
+    async def across(self, collection_ids: Sequence[str], spec: SearchSpec, language: str, ctx: Context) -> Found:
+        """Searches several collections as one and returns the best passages of all; `language` where there is none.
+
+        Raises what a search of each raises.
+        """
+        parts = await asyncio.gather(*(self(replace(spec, collection_id=name), ctx) for name in collection_ids))
+        if not parts:
+            return Found([], 0, TokenUsage(), language)
+        best = sorted((result for part in parts for result in part.results), key=lambda result: -result.score)
+        return Found(
+            results=best[: spec.k],
+            seq=0,
+            usage=TokenUsage.of_stages(part.usage.as_stage("query_embedding") for part in parts),
+            language=parts[0].language,
+            nearest=max(part.nearest for part in parts),
+        )
 
     async def _vector_of(self, spec: SearchSpec, ctx: Context) -> Vectors | None:
         if spec.mode is SearchMode.LEXICAL:

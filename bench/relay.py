@@ -1,0 +1,168 @@
+"""What streaming an answer costs: CPU per 1,000 tokens and the delay of the first token, Malla against a FastAPI relay.
+
+Both relay 200-token answers of one upstream in the same run, to concurrent clients that read server-sent events. Malla's figure
+is summed over Envoy and every process of the mesh, and includes conversation history, storing turns and numbering events; the
+FastAPI relay does none of that.
+
+Run: python bench/relay.py [--seconds 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+HERE = Path(__file__).parent
+MALLA = Path(sys.executable).with_name("malla")
+TOKENS = 200
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Relay:
+    """Something that relays: where, how it is asked, and the processes it costs."""
+
+    name: str
+    url: str
+    headers: dict[str, str]
+    pids: list[int]
+
+    def body(self) -> dict[str, object]:
+        """A message in a conversation of its own."""
+        return {"id_agente": 1, "mensaje": "hola", "session_id": uuid.uuid4().hex}
+
+
+def free_port() -> int:
+    """Returns a port nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(*command: str, port: int) -> Iterator[int]:
+    """Runs a server until the block ends. Yields its pid."""
+    with subprocess.Popen([sys.executable, *command]) as running:
+        try:
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 0.2).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield running.pid
+        finally:
+            running.terminate()
+
+
+@contextmanager
+def mesh(upstream: str) -> Iterator[Relay]:
+    """A mesh whose model is the upstream, with one agent."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "GROQ_API_KEY": uuid.uuid4().hex, "GROQ_BASE_URL": upstream}
+        up = subprocess.run(
+            [MALLA, "up", "--data-dir", folder, "--port", "0", "--detach", "--json"], env=env, capture_output=True, check=True
+        )
+        told = json.loads(up.stdout)
+        try:
+            status = json.loads(
+                subprocess.run([MALLA, "status", "--data-dir", folder, "--json"], capture_output=True, check=False).stdout
+            )
+            headers = {"authorization": f"Bearer {told['token']}"}
+            httpx.post(f"{told['edge_url']}/api/v1/agents", json={"name": "bench"}, headers=headers).raise_for_status()
+            pids = [row["pid"] for row in status["processes"]]
+            yield Relay("Malla (Envoy + all processes)", f"{told['edge_url']}/api/v1/groq/chat/stream", headers, pids)
+        finally:
+            subprocess.run([MALLA, "down", "--data-dir", folder], capture_output=True, check=True)
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Returns the CPU seconds processes have used, their threads included."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS_PER_S
+
+
+async def read_answer(client: httpx.AsyncClient, relay: Relay) -> tuple[float, int]:
+    """Returns the first token's delay in ms, and how many events the answer took."""
+    delay_ms, events = 0.0, 0
+    async with client.stream("POST", relay.url, json=relay.body(), headers=relay.headers) as response:
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            if '"delta"' in line:
+                events += 1
+                if events == 1:
+                    text = json.loads(line.removeprefix("data: "))["delta"]["text"]
+                    delay_ms = (time.time() - float(text.split()[0][1:])) * 1000
+            elif '"error"' in line:
+                raise RuntimeError(line)
+    return delay_ms, events
+
+
+async def load(relay: Relay, clients: int, seconds: float) -> tuple[list[float], int, int]:
+    """Keeps `clients` reading for some seconds. Returns first-token delays, answers and events."""
+    delays: list[float] = []
+    events = 0
+    end = time.monotonic() + seconds
+
+    async def one() -> None:
+        nonlocal events
+        async with httpx.AsyncClient(timeout=60) as client:
+            while time.monotonic() < end:
+                delay_ms, count = await read_answer(client, relay)
+                delays.append(delay_ms)
+                events += count
+
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return delays, len(delays), events
+
+
+def measure(relay: Relay, clients: int, seconds: float) -> None:
+    """Prints one row."""
+    asyncio.run(load(relay, clients, 2))
+    before = cpu_s(relay.pids)
+    delays, answers, events = asyncio.run(load(relay, clients, seconds))
+    spent_ms = (cpu_s(relay.pids) - before) * 1000
+    tokens = answers * TOKENS
+    cost_ms, rate = spent_ms / tokens * 1000, tokens / seconds
+    print(f"  {relay.name:32} {cost_ms:8.0f} {rate:10.0f} {median(delays):12.1f} {events / answers:10.0f}")
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10.0)
+    seconds = parser.parse_args().seconds
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for title, pause_ms, clients in (("a fast upstream, 16 clients", 0, 16), ("5 ms between tokens, 8 clients", 5, 8)):
+        upstream_port, peer_port = free_port(), free_port()
+        upstream = f"http://127.0.0.1:{upstream_port}"
+        print(f"\n{title}\n  {'relay':32} {'ms CPU/1k':>8} {'tokens/s':>10} {'first tok ms':>12} {'events':>10}")
+        with process(str(HERE / "upstream.py"), str(upstream_port), str(pause_ms), port=upstream_port):
+            peer = str(HERE / "peers" / "fastapi_relay.py")
+            with process(peer, str(peer_port), upstream, port=peer_port) as pid:
+                measure(Relay("FastAPI + groq SDK", f"http://127.0.0.1:{peer_port}/chat", {}, [pid]), clients, seconds)
+            with mesh(upstream) as relay:
+                measure(relay, clients, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""A provider that speaks OpenAI's chat completions, through its official SDK.
+
+The SDK does addresses, authentication and connections (on aiohttp, whose parser hands over all that one read brought). It
+neither retries nor parses the stream: `resilience` does the one, `sse` the other at an eighth of the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from common.llm.errors import LlmError, LlmTimeoutError, LlmUnavailableError
+from common.llm.failures import failure_of, reported_failure
+from common.llm.sse import BrokenStreamError, ChunkReader, ReportedError
+from common.llm.types import Generation, GenerationEnd, ModelInfo
+from common.llm.usage import counted_usage, estimate_prompt_tokens
+from common.models import TokenUsage
+
+# The end of the body comes with the last event; a connection whose body was read to its end is used again.
+_BODY_END_S = 0.05
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """One SDK: its client and its exceptions (groq and openai have the same shape).
+
+    Attributes:
+        extra: Added to the body of every generation.
+        limit_field: How this server calls the longest answer: max_tokens or max_completion_tokens.
+        transport_errors: What reading the body may raise.
+    """
+
+    client: Any
+    status_error: type[Exception]
+    connection_error: type[Exception]
+    transport_errors: tuple[type[Exception], ...]
+    extra: dict[str, Any]
+    limit_field: str = "max_tokens"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long is waited, and what is asked for where the caller does not say."""
+
+    first_token_s: float
+    idle_s: float
+    max_tokens: int
+    temperature: float
+
+
+class SdkProvider:
+    """One server."""
+
+    def __init__(self, name: str, sdk: Sdk, limits: Limits) -> None:
+        self.name = name
+        self._sdk = sdk
+        self._limits = limits
+
+    async def stream(self, request: Generation) -> AsyncGenerator[str | GenerationEnd, None]:
+        """Yields the deltas of one read as one piece, at once, then the end."""
+        reader = ChunkReader()
+        async with AsyncExitStack() as connection:
+            with self._failures(request.model):
+                async with aclosing(self._texts(request, reader, connection)) as texts:
+                    async for text in texts:
+                        yield text
+        yield GenerationEnd(
+            finish_reason=reader.finish_reason or "stop",
+            usage=self._usage(request, reader),
+            model=reader.model or request.model,
+        )
+
+    async def _texts(self, request: Generation, reader: ChunkReader, connection: AsyncExitStack) -> AsyncGenerator[str, None]:
+        loop = asyncio.get_running_loop()
+        limit_s, waiting_for = self._limits.first_token_s, "first token"
+        until = loop.time() + limit_s
+        try:
+            async with asyncio.timeout_at(until):
+                response = await connection.enter_async_context(self._open(request))
+            chunks: AsyncIterator[bytes] = response.http_response.aiter_bytes()
+            while not reader.done:
+                async with asyncio.timeout_at(until):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                before = reader.alive
+                text = reader.feed(chunk)
+                if reader.alive != before:
+                    limit_s, waiting_for = self._limits.idle_s, "next token"
+                    until = loop.time() + limit_s
+                if text:
+                    yield text
+            if not reader.complete:
+                raise self._down("cut the answer short", request.model)
+            await _read_out(chunks)
+        except TimeoutError:
+            raise LlmTimeoutError(waiting_for, limit_s, provider=self.name, model=request.model) from None
+
+    def _open(self, request: Generation) -> Any:
+        temperature = self._limits.temperature if request.temperature is None else request.temperature
+        return self._sdk.client.chat.completions.with_streaming_response.create(
+            model=request.model,
+            messages=[{"role": message.role, "content": message.content} for message in request.messages],
+            temperature=temperature,
+            stream=True,
+            extra_body={self._sdk.limit_field: request.max_tokens or self._limits.max_tokens, **self._sdk.extra},
+        )
+
+    def _usage(self, request: Generation, reader: ChunkReader) -> TokenUsage:
+        model = reader.model or request.model
+        try:
+            return counted_usage(self.name, model, reader.usage or {})
+        except (LookupError, TypeError, ValueError, AttributeError):
+            sent = estimate_prompt_tokens(request.messages)
+            return TokenUsage(
+                input_tokens=sent,
+                output_tokens=reader.deltas,
+                total_tokens=sent + reader.deltas,
+                estimated=True,
+                provider=self.name,
+                model=model,
+            )
+
+    async def models(self) -> list[ModelInfo]:
+        """Returns the live list."""
+        with self._failures(""):
+            try:
+                async with asyncio.timeout(self._limits.first_token_s):
+                    page = await self._sdk.client.models.list()
+            except TimeoutError:
+                raise LlmTimeoutError("list of models", self._limits.first_token_s, provider=self.name) from None
+        return [_model_info(model.to_dict(), self.name) for model in page.data]
+
+    async def check_key(self) -> None:
+        """Asks for the list of models, which costs no tokens."""
+        await self.models()
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._sdk.client.close()
+
+    @contextmanager
+    def _failures(self, model: str) -> Iterator[None]:
+        # `from None`: what a provider wrote may hold the key, and a traceback would show it.
+        sdk: Any = self._sdk
+        try:
+            yield
+        except LlmError:
+            raise
+        except ReportedError as error:
+            raise reported_failure(error.body, provider=self.name, model=model) from None
+        except BrokenStreamError:
+            raise self._down("sent a stream that cannot be read", model) from None
+        except sdk.status_error as error:
+            answer: Any = error
+            headers = answer.response.headers
+            raise failure_of(answer.status_code, answer.body, headers, provider=self.name, model=model) from None
+        except sdk.connection_error:
+            raise self._down("cannot be reached", model) from None
+        except (*sdk.transport_errors, OSError):
+            raise self._down("cut the connection", model) from None
+
+    def _down(self, what: str, model: str) -> LlmUnavailableError:
+        return LlmUnavailableError(what, provider=self.name, model=model)
+
+
+async def _read_out(chunks: AsyncIterator[bytes]) -> None:
+    try:
+        async with asyncio.timeout(_BODY_END_S):
+            while await anext(chunks, None) is not None:
+                pass
+    except TimeoutError:
+        pass
+
+
+def _model_info(row: dict[str, Any], provider: str) -> ModelInfo:
+    meta = row.get("meta") or {}
+    return ModelInfo(
+        id=str(row["id"]),
+        owned_by=str(row.get("owned_by") or ""),
+        context_window=int(row.get("context_window") or row.get("max_model_len") or meta.get("n_ctx") or 0),
+        max_output_tokens=int(row.get("max_completion_tokens") or 0),
+        active=bool(row.get("active", True)),
+        provider=provider,
+    )

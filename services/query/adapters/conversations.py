@@ -1,0 +1,91 @@
+"""Conversations and turns in the record."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from common.store import Rows, Store
+from services.query.domain.chat_records import ConversationRecord, TurnRecord
+
+
+class MongoConversations:
+    """Rows of `conversations`, keyed by tenant and session, and of `turns`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def open(self, tenant_id: str, fresh: ConversationRecord) -> ConversationRecord:
+        """Returns the conversation of that session; `fresh`, stored, where there is none."""
+        await self._rows(tenant_id).insert({"_id": _key(tenant_id, fresh.session_id), **fresh.model_dump(mode="json")})
+        known = await self.get(tenant_id, fresh.session_id)
+        return known or fresh
+
+    async def get(self, tenant_id: str, session_id: str) -> ConversationRecord | None:
+        """Returns a conversation."""
+        row = await self._rows(tenant_id).find_one({"_id": _key(tenant_id, session_id)})
+        return None if row is None else ConversationRecord.model_validate(row)
+
+    async def page(
+        self, tenant_id: str, before: tuple[int, str] | None, size: int, *, handed_off: bool
+    ) -> AsyncIterator[ConversationRecord]:
+        """Yields at most `size` conversations, the last active first, after the one of that time and session."""
+        query: dict[str, Any] = {"handed_off": True} if handed_off else {}
+        if before is not None:
+            updated_at, session_id = before
+            query["$or"] = [
+                {"updated_at": {"$lt": updated_at}},
+                {"updated_at": updated_at, "session_id": {"$gt": session_id}},
+            ]
+        order = [("updated_at", -1), ("session_id", 1)]
+        async for row in self._rows(tenant_id).find(query, order=order, limit=size):
+            yield ConversationRecord.model_validate(row)
+
+    async def delete(self, tenant_id: str, session_id: str) -> bool:
+        """Deletes a conversation with its turns; False where there is none."""
+        record = await self.get(tenant_id, session_id)
+        if record is None:
+            return False
+        # The conversation first: turns without one are out of every caller's reach.
+        gone = await self._rows(tenant_id).delete({"uid": record.uid})
+        await self._turns(tenant_id).delete({"conversation_uid": record.uid})
+        return gone > 0
+
+    async def take(self, tenant_id: str, uid: str, owner: str, now_ms: int, until_ms: int) -> ConversationRecord | None:
+        """Gives the right to the next turn to `owner` until `until_ms`; None while another has it."""
+        row = await self._rows(tenant_id).update_returning(
+            {"uid": uid, "owned_until": {"$lte": now_ms}}, {"$set": {"owner": owner, "owned_until": until_ms}}
+        )
+        return None if row is None else ConversationRecord.model_validate(row)
+
+    async def change(self, tenant_id: str, uid: str, owner: str, fields: dict[str, Any]) -> bool:
+        """Changes fields of a conversation whose turn `owner` has; False, and no change, where it has not."""
+        return await self._rows(tenant_id).update({"uid": uid, "owner": owner}, {"$set": fields})
+
+    async def add_turn(self, tenant_id: str, turn: TurnRecord) -> bool:
+        """Adds a turn; False where its identifier is taken."""
+        return await self._turns(tenant_id).insert(turn.model_dump(mode="json", by_alias=True))
+
+    async def get_turn(self, tenant_id: str, message_id: str) -> TurnRecord | None:
+        """Returns a turn."""
+        row = await self._turns(tenant_id).find_one({"_id": message_id})
+        return None if row is None else TurnRecord.model_validate(row)
+
+    async def change_turn(self, tenant_id: str, message_id: str, fields: dict[str, Any]) -> None:
+        """Changes fields of a turn."""
+        await self._turns(tenant_id).update({"_id": message_id}, {"$set": fields})
+
+    async def turns(self, tenant_id: str, uid: str, *, last: int = 0) -> list[TurnRecord]:
+        """Returns the last turns of a conversation, oldest first; all of them for 0."""
+        rows = self._turns(tenant_id).find({"conversation_uid": uid}, order=[("number", -1)], limit=last)
+        return [TurnRecord.model_validate(row) async for row in rows][::-1]
+
+    def _rows(self, tenant_id: str) -> Rows:
+        return self._store.rows(tenant_id, "conversations")
+
+    def _turns(self, tenant_id: str) -> Rows:
+        return self._store.rows(tenant_id, "turns")
+
+
+def _key(tenant_id: str, session_id: str) -> str:
+    return f"{tenant_id}/{session_id}"

@@ -1,0 +1,117 @@
+"""Conversations: listed, read, deleted, handed to a human and back."""
+
+from __future__ import annotations
+
+import json
+
+from common.context import Context
+from common.errors import Code, InvalidArgumentError, MallaError, NotFoundError
+from common.models import Conversation, Turn, TurnRole, TurnState
+from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
+from common.store import now_ms
+from services.query.chat_ports import Conversations
+from services.query.domain.chat_records import ConversationRecord, TurnRecord
+from services.query.usecases.chat.turns import TakeTurns, message_id
+
+
+class NotHandedOffError(MallaError):
+    """The bot has the conversation."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NOT_HANDED_OFF"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"The bot has conversation '{session_id}'. Hand it off first: POST /api/v1/conversations/{session_id}:handoff.",
+            details={"session_id": session_id},
+        )
+
+
+class ManageConversations:
+    """What a call centre does with its conversations."""
+
+    def __init__(self, conversations: Conversations, turns: TakeTurns) -> None:
+        self._conversations = conversations
+        self._turns = turns
+
+    async def get(self, session_id: str, ctx: Context) -> Conversation:
+        """Returns a conversation with its turns. Raises NotFoundError."""
+        record = await self._existing(session_id, ctx)
+        turns = await self._conversations.turns(ctx.tenant_id, record.uid)
+        if record.owned_until < now_ms():
+            # The server that answered is gone; whoever takes the next turn stores what is shown here.
+            turns = [_settled(turn) for turn in turns]
+        return record.view(turns)
+
+    async def page(self, page_size: int, page_token: str, handed_off: bool, ctx: Context) -> tuple[list[Conversation], str]:
+        """Returns a page of conversations and the token of the next. Raises InvalidArgumentError for a foreign token."""
+        size = page_size or DEFAULT_PAGE_SIZE
+        before = _place(from_page_token(page_token))
+        pages = self._conversations.page(ctx.tenant_id, before, size + 1, handed_off=handed_off)
+        found = [record async for record in pages]
+        last = found[size - 1] if len(found) > size else None
+        token = to_page_token(json.dumps([last.updated_at, last.session_id])) if last else ""
+        return [record.view() for record in found[:size]], token
+
+    async def delete(self, session_id: str, ctx: Context) -> None:
+        """Deletes a conversation. Raises NotFoundError."""
+        if not await self._conversations.delete(ctx.tenant_id, session_id):
+            await self._existing(session_id, ctx)
+
+    async def hand_off(self, session_id: str, reason: str, ctx: Context) -> Conversation:
+        """Gives a conversation to a human. Raises NotFoundError, and TurnTakenError while the bot answers."""
+        return await self._change(session_id, {"handed_off": True, "handoff_reason": reason or "requested"}, ctx)
+
+    async def hand_back(self, session_id: str, ctx: Context) -> Conversation:
+        """Gives a conversation back to the bot. Raises NotFoundError."""
+        return await self._change(session_id, {"handed_off": False, "handoff_reason": "", "failures": 0}, ctx)
+
+    async def add_turn(self, session_id: str, text: str, author: str, request_id: str, ctx: Context) -> Turn:
+        """Stores what a human said. Raises NotFoundError, NotHandedOffError."""
+        if not text.strip():
+            raise InvalidArgumentError([("mensaje", "must hold more than white space")])
+        async with self._turns.taken(await self._existing(session_id, ctx), ctx) as held:
+            if not held.handed_off:
+                raise NotHandedOffError(session_id)
+            turn = TurnRecord(
+                _id=message_id(held.uid, request_id, "h"),
+                conversation_uid=held.uid,
+                number=held.turn_count + 1,
+                role=TurnRole.HUMAN,
+                text=text,
+                author=author,
+                created_at=now_ms(),
+            )
+            if await self._conversations.add_turn(ctx.tenant_id, turn):
+                fields = {"turn_count": turn.number, "updated_at": turn.created_at}
+                await self._conversations.change(ctx.tenant_id, held.uid, held.owner, fields)
+                return turn.view()
+            first = await self._conversations.get_turn(ctx.tenant_id, turn.message_id)
+            return (first or turn).view()
+
+    async def _change(self, session_id: str, fields: dict[str, object], ctx: Context) -> Conversation:
+        async with self._turns.taken(await self._existing(session_id, ctx), ctx) as held:
+            await self._conversations.change(ctx.tenant_id, held.uid, held.owner, {**fields, "updated_at": now_ms()})
+        return await self.get(session_id, ctx)
+
+    async def _existing(self, session_id: str, ctx: Context) -> ConversationRecord:
+        record = await self._conversations.get(ctx.tenant_id, session_id)
+        if record is None:
+            raise NotFoundError("conversation", session_id, "GET /api/v1/conversations lists them.")
+        return record
+
+
+def _settled(turn: TurnRecord) -> TurnRecord:
+    if turn.state is not TurnState.RUNNING:
+        return turn
+    return turn.model_copy(update={"state": TurnState.FAILED, "finish_reason": "error"})
+
+
+def _place(token: str) -> tuple[int, str] | None:
+    if not token:
+        return None
+    try:
+        updated_at, session_id = json.loads(token)
+        return int(updated_at), str(session_id)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgumentError([("page_token", "must be the next_page_token of an earlier page")]) from error

@@ -1,0 +1,228 @@
+"""Holding a conversation: a visitor's message in, an agent's answer out as events, every turn stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from common.context import Context
+from common.errors import InvalidArgumentError
+from common.models import ChatEvent, Done, Handoff, Retrieval, TurnRole, TurnState, Visitor
+from common.store import now_ms
+from services.query.chat_ports import Agents, Conversations
+from services.query.domain.chat_records import AgentRecord, ConversationRecord, TurnRecord
+from services.query.domain.dialogue import asks_for_person, search_text
+from services.query.domain.identity import new_uid
+from services.query.domain.language import language_of
+from services.query.domain.prompt import PromptMessage
+from services.query.ports import Answerer, Question
+from services.query.usecases.answer import answer_events
+from services.query.usecases.chat.agents import existing_agent
+from services.query.usecases.chat.turns import TakeTurns, TurnWriter
+from services.query.usecases.events import Event
+from services.query.usecases.search import DEFAULT_K, Found, SearchPassages, SearchSpec
+
+_HISTORY_TURNS = 12
+
+
+@dataclass(frozen=True)
+class ChatSpec:
+    """A visitor's message."""
+
+    id_agente: int
+    message: str
+    session_id: str
+    origin: str = ""
+    model: str = ""
+    temperature: float | None = None
+    max_tokens: int = 0
+    k: int = 0
+    visitor: Visitor | None = None
+    request_id: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a whole exchange came to."""
+
+    done: Done = field(default_factory=Done)
+    handoff_reason: str = ""
+
+
+class HoldConversation:
+    """Answers visitors' messages."""
+
+    def __init__(
+        self, agents: Agents, conversations: Conversations, turns: TakeTurns, search: SearchPassages, answerer: Answerer
+    ) -> None:
+        self._agents = agents
+        self._conversations = conversations
+        self._turns = turns
+        self._search = search
+        self._answerer = answerer
+
+    async def stream(self, spec: ChatSpec, ctx: Context) -> AsyncGenerator[Event, None]:
+        """Yields the answer's events. What was generated is stored, also when the reader leaves or the model fails.
+
+        Raises:
+            NotFoundError: The tenant has no such agent.
+            InvalidArgumentError: The message is blank.
+            TurnTakenError: Another message of the conversation does not end in time.
+            MallaError: What search and the answerer raise.
+        """
+        if not spec.message.strip():
+            raise InvalidArgumentError([("mensaje", "must hold more than white space")])
+        agent = await existing_agent(self._agents, ctx.tenant_id, spec.id_agente)
+        conversation = await self._conversations.open(ctx.tenant_id, _fresh(spec))
+        async with (
+            self._turns.taken(conversation, ctx) as held,
+            aclosing(self._exchange(spec, agent, held, ctx)) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def whole(self, spec: ChatSpec, ctx: Context) -> Outcome:
+        """Returns the whole answer."""
+        outcome = Outcome()
+        async with aclosing(self.stream(spec, ctx)) as events:
+            async for event in events:
+                if isinstance(event, ChatEvent):
+                    outcome.done = event.done or outcome.done
+                    outcome.handoff_reason = event.handoff.reason if event.handoff else outcome.handoff_reason
+        return outcome
+
+    async def _exchange(
+        self, spec: ChatSpec, agent: AgentRecord, held: ConversationRecord, ctx: Context
+    ) -> AsyncGenerator[Event, None]:
+        writer = TurnWriter(self._conversations, held, spec.request_id, ctx)
+        first = await self._conversations.get_turn(ctx.tenant_id, writer.answer_id) if spec.request_id else None
+        if first is not None and first.state is TurnState.COMPLETE:
+            for event in _replayed(first):
+                yield event
+            return
+        history = await self._history(held, writer, ctx)
+        reason = held.handoff_reason if held.handed_off else _reason_before_search(spec, agent, held)
+        if reason:
+            async for event in self._handed_off(reason, spec, held, writer, ctx):
+                yield event
+            return
+        async with aclosing(self._answered(spec, agent, held, history, writer, ctx)) as events:
+            async for event in events:
+                yield event
+
+    async def _answered(
+        self,
+        spec: ChatSpec,
+        agent: AgentRecord,
+        held: ConversationRecord,
+        history: list[TurnRecord],
+        writer: TurnWriter,
+        ctx: Context,
+    ) -> AsyncGenerator[Event, None]:
+        await writer.begin(spec.message)
+        try:
+            found = await self._retrieve(spec, agent, history, ctx)
+            if _is_too_far(found, agent):
+                async for event in self._handed_off("low_score", spec, held, writer, ctx):
+                    yield event
+                return
+            question = _question(spec, agent, history)
+            async with aclosing(answer_events(self._answerer, question, found, ctx)) as events:
+                async for event in events:
+                    yield await self._stored(event, writer)
+        except (asyncio.CancelledError, GeneratorExit):
+            await asyncio.shield(writer.cancelled())
+            raise
+        except Exception:
+            await asyncio.shield(writer.failed())
+            raise
+
+    async def _stored(self, event: Event, writer: TurnWriter) -> Event:
+        if isinstance(event, str):
+            await writer.note(event)
+        elif event.done is not None:
+            event.done.message_id = writer.answer_id
+            await writer.complete(event.done)
+        return event
+
+    async def _handed_off(
+        self, reason: str, spec: ChatSpec, held: ConversationRecord, writer: TurnWriter, ctx: Context
+    ) -> AsyncGenerator[Event, None]:
+        """The bot says nothing: the message is kept for the human who has the conversation."""
+        await writer.only_user(spec.message)
+        fields = {"handed_off": True, "handoff_reason": reason}
+        await self._conversations.change(ctx.tenant_id, held.uid, held.owner, fields)
+        done = Done(message_id=writer.user_id, finish_reason="handoff", metadata={"handoff": reason})
+        if await self._conversations.get_turn(ctx.tenant_id, writer.answer_id) is not None:
+            await writer.complete(done.model_copy(update={"message_id": writer.answer_id}))
+        yield ChatEvent(handoff=Handoff(reason=reason))
+        yield ChatEvent(done=done)
+
+    async def _history(self, held: ConversationRecord, writer: TurnWriter, ctx: Context) -> list[TurnRecord]:
+        turns = await self._conversations.turns(ctx.tenant_id, held.uid, last=_HISTORY_TURNS)
+        return [turn for turn in turns if turn.text and turn.message_id not in {writer.user_id, writer.answer_id}]
+
+    async def _retrieve(self, spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord], ctx: Context) -> Found:
+        asked = [turn.text for turn in history if turn.role is TurnRole.USER]
+        query = search_text(spec.message, asked[-1] if asked else "")
+        k = spec.k or agent.k or DEFAULT_K
+        language = agent.language or language_of(spec.message)
+        return await self._search.across(agent.collections, SearchSpec("", query, k), language, ctx)
+
+
+def _fresh(spec: ChatSpec) -> ConversationRecord:
+    now = now_ms()
+    return ConversationRecord(
+        uid=new_uid(),
+        session_id=spec.session_id,
+        id_agente=spec.id_agente,
+        origin=spec.origin,
+        visitor=spec.visitor,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _reason_before_search(spec: ChatSpec, agent: AgentRecord, held: ConversationRecord) -> str:
+    rule = agent.handoff
+    if rule.on_request and asks_for_person(spec.message):
+        return "requested"
+    if rule.max_failures and held.failures >= rule.max_failures:
+        return "failures"
+    return ""
+
+
+def _is_too_far(found: Found, agent: AgentRecord) -> bool:
+    return agent.handoff.min_score > 0 and bool(agent.collections) and found.nearest < agent.handoff.min_score
+
+
+def _question(spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord]) -> Question:
+    return Question(
+        text=spec.message,
+        language=agent.language or language_of(spec.message),
+        model=spec.model or agent.model,
+        temperature=spec.temperature if spec.temperature is not None else agent.temperature,
+        max_tokens=spec.max_tokens,
+        instructions=agent.instructions,
+        history=[PromptMessage("user" if turn.role is TurnRole.USER else "assistant", turn.text) for turn in history],
+    )
+
+
+def _replayed(turn: TurnRecord) -> list[Event]:
+    done = Done(
+        message_id=turn.message_id,
+        answer=turn.text,
+        finish_reason=turn.finish_reason,
+        model=turn.model,
+        citations=turn.citations,
+        usage=turn.usage,
+        metadata={"replayed": True},
+    )
+    events: list[Event] = [ChatEvent(retrieval=Retrieval(citations=turn.citations))]
+    if turn.text:
+        events.append(turn.text)
+    if turn.usage is not None:
+        events.append(ChatEvent(usage=turn.usage))
+    return [*events, ChatEvent(done=done)]

@@ -1,0 +1,105 @@
+"""Passages: their length, their place, what they are about."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.settings import REPOSITORY
+from services.ingestion.adapters.chunking import chunk
+from services.ingestion.adapters.tokenizer import load_tokenizer
+from services.ingestion.domain.records import Extracted, Passage
+
+SENTENCE = "El técnico revisa la señal óptica del domicilio antes de cambiar el módem. "
+DOCUMENT = f"""Antes de todo: léame 🙂.
+
+# Instalación
+
+{SENTENCE * 3}
+
+## Módem
+
+{SENTENCE * 20}
+
+## Luces
+
+La luz roja indica falla.
+
+# Facturas ##
+
+Se pagan el día 5.
+"""
+
+
+def tokens(text: str) -> int:
+    return len(load_tokenizer().encode(text, add_special_tokens=False).ids)
+
+
+def passages(text: str, most_tokens: int = 60, page_starts: tuple[int, ...] = ()) -> list[Passage]:
+    return chunk(Extracted(text, page_starts=page_starts), most_tokens)
+
+
+def test_no_passage_is_longer_than_allowed():
+    cut = passages(DOCUMENT)
+    assert len(cut) > 5
+    assert max(tokens(passage.text) for passage in cut) <= 60
+
+
+def test_a_text_without_any_place_to_cut_is_cut_all_the_same():
+    cut = passages("a1b2" * 400)
+    assert max(tokens(passage.text) for passage in cut) <= 60
+    assert "".join(passage.text for passage in cut) == "a1b2" * 400
+
+
+def test_offsets_lead_back_to_the_text():
+    for passage in passages(DOCUMENT):
+        assert DOCUMENT[passage.start_offset : passage.end_offset].strip() == passage.text.strip()
+
+
+def test_passages_come_in_order_and_do_not_overlap():
+    cut = passages(DOCUMENT)
+    assert all(one.end_offset <= other.start_offset for one, other in zip(cut, cut[1:], strict=False))
+
+
+def test_nothing_but_headings_and_white_space_is_lost():
+    covered = set().union(*(range(p.start_offset, p.end_offset) for p in passages(DOCUMENT)))
+    left = "".join(character for i, character in enumerate(DOCUMENT) if i not in covered)
+    assert left.split() == ["#", "Instalación", "##", "Módem", "##", "Luces", "#", "Facturas", "##"]
+
+
+def test_each_passage_knows_the_headings_above_it():
+    headings = list(dict.fromkeys(passage.heading for passage in passages(DOCUMENT)))
+    assert headings == ["", "Instalación", "Instalación › Módem", "Instalación › Luces", "Facturas"]
+
+
+def test_a_passage_never_crosses_a_heading():
+    both = passages("# A\n\none\n\n# B\n\ntwo\n")
+    assert [(passage.heading, passage.text) for passage in both] == [("A", "one"), ("B", "two")]
+
+
+@pytest.mark.parametrize("text", ["# Solo un título", "# Uno\n## Dos"])
+def test_a_document_of_headings_is_still_found(text):
+    [passage] = passages(text)
+    assert passage.text == text
+
+
+@pytest.mark.parametrize("text", ["", " \n\t\n"])
+def test_nothing_has_no_passages(text):
+    assert passages(text) == []
+
+
+def test_pages_are_counted_from_one():
+    pages = ["# A\n\nPrimera página.\n\n", "# B\n\nSegunda.\n\n", "# C\n\nTercera.\n\n"]
+    starts = (0, len(pages[0]), len(pages[0] + pages[1]))
+    cut = passages("".join(pages), page_starts=starts)
+    assert [(passage.text, passage.page) for passage in cut] == [("Primera página.", 1), ("Segunda.", 2), ("Tercera.", 3)]
+
+
+def test_a_format_without_pages_has_no_page():
+    assert {passage.page for passage in passages(DOCUMENT)} == {None}
+
+
+def test_a_sample_of_the_manual_is_cut_within_its_bound():
+    text = (REPOSITORY / "samples/nopal-fibra/es/planes-y-precios.md").read_text()
+    cut = passages(text, 220)
+    assert max(tokens(passage.text) for passage in cut) <= 220
+    assert all(text[passage.start_offset : passage.end_offset].strip() == passage.text.strip() for passage in cut)
