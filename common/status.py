@@ -71,11 +71,15 @@ def from_rpc_error(error: grpc.aio.AioRpcError, dependency: str) -> MallaError:
         body.error = Error(type=error.code().name, code=error.code().name)
     return RemoteError(
         body.message or (error.details() or ""),
-        code=Code(body.error.code),
+        code=_code_of(body.error.code),
         reason=body.error.type,
         details=body.error.details,
         retry_after_s=_retry_after_s(body.error.details),
     )
+
+
+def _code_of(name: str) -> Code:
+    return Code(name) if name in set(Code) else Code.UNKNOWN
 
 
 def error_response_of(error: grpc.aio.AioRpcError) -> ErrorResponse:

@@ -88,11 +88,12 @@ class SdkProvider:
                     break
                 before = reader.alive
                 text = reader.feed(chunk)
+                if text:
+                    yield text
+                # After the yield: a reader that takes its time is not the provider's silence.
                 if reader.alive != before:
                     limit_s, waiting_for = self._limits.idle_s, "next token"
                     until = loop.time() + limit_s
-                if text:
-                    yield text
             if not reader.complete:
                 raise self._down("cut the answer short", request.model)
             await _read_out(chunks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from common.models import Model, TestConnectionResponse, VerifyApiKeyResponse
@@ -86,8 +86,8 @@ class Conversations(Protocol):
         """Changes fields of a conversation whose turn `owner` has; False, and no change, where it has not."""
         ...
 
-    async def add_turn(self, tenant_id: str, turn: TurnRecord) -> bool:
-        """Adds a turn; False where its identifier is taken."""
+    async def add_turns(self, tenant_id: str, turns: Sequence[TurnRecord]) -> None:
+        """Adds the turns whose identifier is not taken."""
         ...
 
     async def get_turn(self, tenant_id: str, message_id: str) -> TurnRecord | None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.edge import channel, edge, http
 from tests.e2e.mesh import Mesh, started
+
+__all__ = ["channel", "edge", "http"]
 
 
 @pytest.fixture(scope="session")

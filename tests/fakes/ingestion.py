@@ -126,4 +126,3 @@ async def ingestion(settings: IngestionSettings, store: Store) -> AsyncIterator[
     reader, embedder = FakeReader(), FakeEmbedder()
     async with working(settings, store, reader, embedder) as services, channel_to(settings, services) as channel:
         yield Bench(channel, store, reader, embedder)
-        embedder.release()

@@ -39,10 +39,11 @@ def running_llama(**more: Any) -> Iterator[str]:
     params.model.path = str(model_file())
     params.model_alias = {MODEL}
     params.api_prefix = API_PREFIX
-    params.hostname = "127.0.0.1"
+    params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.n_ctx = 1024
     params.n_parallel = 2
+    params.verbosity = -1
     params.cpuparams.n_threads = 2
     for name, value in more.items():
         setattr(params, name, value)

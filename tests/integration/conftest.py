@@ -72,3 +72,10 @@ async def store(store_settings: StoreSettings) -> AsyncIterator[Store]:
     """The record, empty."""
     async with open_store(store_settings) as store:
         yield store
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port nothing listens on."""
+    with socket.create_server((_HOST, 0)) as free:
+        return free.getsockname()[1]

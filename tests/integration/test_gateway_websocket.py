@@ -12,8 +12,8 @@ from google.protobuf import json_format
 from websockets.exceptions import InvalidStatus
 
 from tests.fakes.chat import answer
+from tests.fakes.gateway import Client, Gateway, gateway
 from tests.fakes.waiting import until
-from tests.integration.gateway import Client, Gateway, gateway
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ import pytest
 
 from common.settings import REPOSITORY
 from tests.fakes.chat import FLOOD_TEXT, FakeChat
+from tests.fakes.gateway import WAIT_S, Client, Gateway, chat_server, gateway
 from tests.fakes.waiting import until
-from tests.integration.gateway import WAIT_S, Client, Gateway, chat_server, gateway
 
 NO_PINGS = {"websocket_ping_interval_s": 3600.0}
 MOST_BUFFERED_BYTES = 32 * 1024 * 1024  # the kernel's and gRPC's windows, several times over

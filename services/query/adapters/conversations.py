@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from common.store import Rows, Store
@@ -17,9 +17,13 @@ class MongoConversations:
 
     async def open(self, tenant_id: str, fresh: ConversationRecord) -> ConversationRecord:
         """Returns the conversation of that session; `fresh`, stored, where there is none."""
-        await self._rows(tenant_id).insert({"_id": _key(tenant_id, fresh.session_id), **fresh.model_dump(mode="json")})
         known = await self.get(tenant_id, fresh.session_id)
-        return known or fresh
+        if known is not None:
+            return known
+        row = {"_id": _key(tenant_id, fresh.session_id), **fresh.model_dump(mode="json")}
+        if await self._rows(tenant_id).insert(row):
+            return fresh
+        return await self.get(tenant_id, fresh.session_id) or fresh
 
     async def get(self, tenant_id: str, session_id: str) -> ConversationRecord | None:
         """Returns a conversation."""
@@ -62,9 +66,9 @@ class MongoConversations:
         """Changes fields of a conversation whose turn `owner` has; False, and no change, where it has not."""
         return await self._rows(tenant_id).update({"uid": uid, "owner": owner}, {"$set": fields})
 
-    async def add_turn(self, tenant_id: str, turn: TurnRecord) -> bool:
-        """Adds a turn; False where its identifier is taken."""
-        return await self._turns(tenant_id).insert(turn.model_dump(mode="json", by_alias=True))
+    async def add_turns(self, tenant_id: str, turns: Sequence[TurnRecord]) -> None:
+        """Adds the turns whose identifier is not taken."""
+        await self._turns(tenant_id).insert_missing([turn.model_dump(mode="json", by_alias=True) for turn in turns])
 
     async def get_turn(self, tenant_id: str, message_id: str) -> TurnRecord | None:
         """Returns a turn."""

@@ -47,6 +47,12 @@ class TurnRecord(BaseModel):
     latency_ms: int = 0
     created_at: int
 
+    def settled(self) -> TurnRecord:
+        """Returns the turn as it stands once nobody answers it any more: a running one has failed."""
+        if self.state is not TurnState.RUNNING:
+            return self
+        return self.model_copy(update={"state": TurnState.FAILED, "finish_reason": "error"})
+
     def view(self) -> Turn:
         """Returns what callers see."""
         return Turn(**self.model_dump(exclude={"created_at"}), created_at=to_datetime(self.created_at))

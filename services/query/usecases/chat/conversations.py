@@ -6,7 +6,7 @@ import json
 
 from common.context import Context
 from common.errors import Code, InvalidArgumentError, MallaError, NotFoundError
-from common.models import Conversation, Turn, TurnRole, TurnState
+from common.models import Conversation, Turn, TurnRole
 from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
 from common.store import now_ms
 from services.query.chat_ports import Conversations
@@ -40,7 +40,7 @@ class ManageConversations:
         turns = await self._conversations.turns(ctx.tenant_id, record.uid)
         if record.owned_until < now_ms():
             # The server that answered is gone; whoever takes the next turn stores what is shown here.
-            turns = [_settled(turn) for turn in turns]
+            turns = [turn.settled() for turn in turns]
         return record.view(turns)
 
     async def page(self, page_size: int, page_token: str, handed_off: bool, ctx: Context) -> tuple[list[Conversation], str]:
@@ -71,27 +71,26 @@ class ManageConversations:
         if not text.strip():
             raise InvalidArgumentError([("mensaje", "must hold more than white space")])
         async with self._turns.taken(await self._existing(session_id, ctx), ctx) as held:
-            if not held.handed_off:
+            if not held.conversation.handed_off:
                 raise NotHandedOffError(session_id)
             turn = TurnRecord(
-                _id=message_id(held.uid, request_id, "h"),
-                conversation_uid=held.uid,
-                number=held.turn_count + 1,
+                _id=message_id(held.conversation.uid, request_id, "h"),
+                conversation_uid=held.conversation.uid,
+                number=held.next_number,
                 role=TurnRole.HUMAN,
                 text=text,
                 author=author,
                 created_at=now_ms(),
             )
-            if await self._conversations.add_turn(ctx.tenant_id, turn):
-                fields = {"turn_count": turn.number, "updated_at": turn.created_at}
-                await self._conversations.change(ctx.tenant_id, held.uid, held.owner, fields)
-                return turn.view()
-            first = await self._conversations.get_turn(ctx.tenant_id, turn.message_id)
+            first = next((known for known in held.recent if known.message_id == turn.message_id), None)
+            if first is None:
+                await self._conversations.add_turns(ctx.tenant_id, [turn])
+                held.added([turn])
             return (first or turn).view()
 
     async def _change(self, session_id: str, fields: dict[str, object], ctx: Context) -> Conversation:
         async with self._turns.taken(await self._existing(session_id, ctx), ctx) as held:
-            await self._conversations.change(ctx.tenant_id, held.uid, held.owner, {**fields, "updated_at": now_ms()})
+            held.changes |= {**fields, "updated_at": now_ms()}
         return await self.get(session_id, ctx)
 
     async def _existing(self, session_id: str, ctx: Context) -> ConversationRecord:
@@ -99,12 +98,6 @@ class ManageConversations:
         if record is None:
             raise NotFoundError("conversation", session_id, "GET /api/v1/conversations lists them.")
         return record
-
-
-def _settled(turn: TurnRecord) -> TurnRecord:
-    if turn.state is not TurnState.RUNNING:
-        return turn
-    return turn.model_copy(update={"state": TurnState.FAILED, "finish_reason": "error"})
 
 
 def _place(token: str) -> tuple[int, str] | None:

@@ -20,11 +20,9 @@ from services.query.domain.prompt import PromptMessage
 from services.query.ports import Answerer, Question
 from services.query.usecases.answer import answer_events
 from services.query.usecases.chat.agents import existing_agent
-from services.query.usecases.chat.turns import TakeTurns, TurnWriter
+from services.query.usecases.chat.turns import Held, TakeTurns, TurnWriter
 from services.query.usecases.events import Event
 from services.query.usecases.search import DEFAULT_K, Found, SearchPassages, SearchSpec
-
-_HISTORY_TURNS = 12
 
 
 @dataclass(frozen=True)
@@ -93,19 +91,17 @@ class HoldConversation:
                     outcome.handoff_reason = event.handoff.reason if event.handoff else outcome.handoff_reason
         return outcome
 
-    async def _exchange(
-        self, spec: ChatSpec, agent: AgentRecord, held: ConversationRecord, ctx: Context
-    ) -> AsyncGenerator[Event, None]:
+    async def _exchange(self, spec: ChatSpec, agent: AgentRecord, held: Held, ctx: Context) -> AsyncGenerator[Event, None]:
         writer = TurnWriter(self._conversations, held, spec.request_id, ctx)
-        first = await self._conversations.get_turn(ctx.tenant_id, writer.answer_id) if spec.request_id else None
+        first = await writer.find_first()
         if first is not None and first.state is TurnState.COMPLETE:
             for event in _replayed(first):
                 yield event
             return
-        history = await self._history(held, writer, ctx)
-        reason = held.handoff_reason if held.handed_off else _reason_before_search(spec, agent, held)
+        history = [turn for turn in held.recent if turn.text and turn.message_id not in {writer.user_id, writer.answer_id}]
+        reason = held.conversation.handoff_reason if held.conversation.handed_off else _reason_before_search(spec, agent, held)
         if reason:
-            async for event in self._handed_off(reason, spec, held, writer, ctx):
+            async for event in self._handed_off(reason, spec, held, writer):
                 yield event
             return
         async with aclosing(self._answered(spec, agent, held, history, writer, ctx)) as events:
@@ -116,7 +112,7 @@ class HoldConversation:
         self,
         spec: ChatSpec,
         agent: AgentRecord,
-        held: ConversationRecord,
+        held: Held,
         history: list[TurnRecord],
         writer: TurnWriter,
         ctx: Context,
@@ -125,7 +121,7 @@ class HoldConversation:
         try:
             found = await self._retrieve(spec, agent, history, ctx)
             if _is_too_far(found, agent):
-                async for event in self._handed_off("low_score", spec, held, writer, ctx):
+                async for event in self._handed_off("low_score", spec, held, writer):
                     yield event
                 return
             question = _question(spec, agent, history)
@@ -147,22 +143,15 @@ class HoldConversation:
             await writer.complete(event.done)
         return event
 
-    async def _handed_off(
-        self, reason: str, spec: ChatSpec, held: ConversationRecord, writer: TurnWriter, ctx: Context
-    ) -> AsyncGenerator[Event, None]:
+    async def _handed_off(self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter) -> AsyncGenerator[Event, None]:
         """The bot says nothing: the message is kept for the human who has the conversation."""
         await writer.only_user(spec.message)
-        fields = {"handed_off": True, "handoff_reason": reason}
-        await self._conversations.change(ctx.tenant_id, held.uid, held.owner, fields)
+        held.changes |= {"handed_off": True, "handoff_reason": reason}
         done = Done(message_id=writer.user_id, finish_reason="handoff", metadata={"handoff": reason})
-        if await self._conversations.get_turn(ctx.tenant_id, writer.answer_id) is not None:
+        if writer.first is not None:
             await writer.complete(done.model_copy(update={"message_id": writer.answer_id}))
         yield ChatEvent(handoff=Handoff(reason=reason))
         yield ChatEvent(done=done)
-
-    async def _history(self, held: ConversationRecord, writer: TurnWriter, ctx: Context) -> list[TurnRecord]:
-        turns = await self._conversations.turns(ctx.tenant_id, held.uid, last=_HISTORY_TURNS)
-        return [turn for turn in turns if turn.text and turn.message_id not in {writer.user_id, writer.answer_id}]
 
     async def _retrieve(self, spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord], ctx: Context) -> Found:
         asked = [turn.text for turn in history if turn.role is TurnRole.USER]
@@ -185,11 +174,11 @@ def _fresh(spec: ChatSpec) -> ConversationRecord:
     )
 
 
-def _reason_before_search(spec: ChatSpec, agent: AgentRecord, held: ConversationRecord) -> str:
+def _reason_before_search(spec: ChatSpec, agent: AgentRecord, held: Held) -> str:
     rule = agent.handoff
     if rule.on_request and asks_for_person(spec.message):
         return "requested"
-    if rule.max_failures and held.failures >= rule.max_failures:
+    if rule.max_failures and held.conversation.failures >= rule.max_failures:
         return "failures"
     return ""
 

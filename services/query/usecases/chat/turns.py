@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.context import Context
@@ -20,6 +20,7 @@ from services.query.domain.prompt import estimate_tokens
 
 _POLL_S = 0.05
 _SAVE_EVERY_S = 1.0
+_RECENT_TURNS = 12
 
 
 class TurnTakenError(MallaError):
@@ -49,6 +50,30 @@ class TurnRules:
     wait_s: float = 30.0
 
 
+@dataclass
+class Held:
+    """A conversation whose turn is ours.
+
+    Attributes:
+        recent: The last turns, oldest first.
+        changes: Fields of the conversation that change when the turn is given back.
+    """
+
+    conversation: ConversationRecord
+    recent: list[TurnRecord]
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next turn. The turns tell, not the conversation's row: a server may have died between them."""
+        return self.recent[-1].number + 1 if self.recent else 1
+
+    def added(self, turns: Sequence[TurnRecord]) -> None:
+        """Notes turns that were stored."""
+        self.recent.extend(turns)
+        self.changes |= {"turn_count": self.recent[-1].number, "updated_at": self.recent[-1].created_at}
+
+
 class TakeTurns:
     """Gives the right to a conversation's next turn to one call at a time."""
 
@@ -57,20 +82,21 @@ class TakeTurns:
         self._rules = rules
 
     @asynccontextmanager
-    async def taken(self, conversation: ConversationRecord, ctx: Context) -> AsyncIterator[ConversationRecord]:
+    async def taken(self, conversation: ConversationRecord, ctx: Context) -> AsyncIterator[Held]:
         """Holds the turn while the block runs. Yields the conversation as it is now.
 
         Turns that a dead server left running are marked as failed first. Raises TurnTakenError when it is not free in time.
         """
-        held = await self._take(conversation, ctx)
-        keeper = asyncio.create_task(self._keep(held, ctx), name=f"turn-{held.uid}")
+        held = Held(await self._take(conversation, ctx), [])
+        keeper = asyncio.create_task(self._keep(held, ctx), name=f"turn-{conversation.uid}")
         try:
-            await self._settle(held, ctx)
+            turns = await self._conversations.turns(ctx.tenant_id, conversation.uid, last=_RECENT_TURNS)
+            held.recent = [await self._settled(turn, ctx) for turn in turns]
             yield held
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            await asyncio.shield(self._change(held, ctx, owner="", owned_until=0))
+            await asyncio.shield(self._change(held, ctx, **held.changes, owner="", owned_until=0))
 
     async def _take(self, conversation: ConversationRecord, ctx: Context) -> ConversationRecord:
         owner = uuid.uuid4().hex
@@ -84,19 +110,21 @@ class TakeTurns:
                 raise TurnTakenError(conversation.session_id)
             await asyncio.sleep(_POLL_S)  # the turn may be another server's: the record is the one place that knows
 
-    async def _keep(self, held: ConversationRecord, ctx: Context) -> None:
+    async def _keep(self, held: Held, ctx: Context) -> None:
         while True:
             await asyncio.sleep(self._rules.lease_s / 3)
             await self._change(held, ctx, owned_until=now_ms() + self._lease_ms)
 
-    async def _settle(self, held: ConversationRecord, ctx: Context) -> None:
-        for turn in await self._conversations.turns(ctx.tenant_id, held.uid, last=2):
-            if turn.state is TurnState.RUNNING:
-                failed = {"state": TurnState.FAILED.value, "finish_reason": "error"}
-                await self._conversations.change_turn(ctx.tenant_id, turn.message_id, failed)
+    async def _settled(self, turn: TurnRecord, ctx: Context) -> TurnRecord:
+        settled = turn.settled()
+        if settled is not turn:
+            fields = {"state": settled.state.value, "finish_reason": settled.finish_reason}
+            await self._conversations.change_turn(ctx.tenant_id, turn.message_id, fields)
+        return settled
 
-    async def _change(self, held: ConversationRecord, ctx: Context, **fields: Any) -> None:
-        await self._conversations.change(ctx.tenant_id, held.uid, held.owner, fields)
+    async def _change(self, held: Held, ctx: Context, **fields: Any) -> None:
+        conversation = held.conversation
+        await self._conversations.change(ctx.tenant_id, conversation.uid, conversation.owner, fields)
 
     @property
     def _lease_ms(self) -> int:
@@ -106,25 +134,38 @@ class TakeTurns:
 class TurnWriter:
     """Stores the turns of one exchange, under a held turn."""
 
-    def __init__(self, conversations: Conversations, held: ConversationRecord, key: str, ctx: Context) -> None:
+    def __init__(self, conversations: Conversations, held: Held, key: str, ctx: Context) -> None:
         self._conversations = conversations
         self._held = held
         self._ctx = ctx
+        self._key = key
+        self.first: TurnRecord | None = None
         self._began = time.monotonic()
         self._saved = self._began
         self._pieces: list[str] = []
-        self.user_id = message_id(held.uid, key, "u")
-        self.answer_id = message_id(held.uid, key, "a")
+        uid = held.conversation.uid
+        self.user_id = message_id(uid, key, "u")
+        self.answer_id = message_id(uid, key, "a")
+
+    async def find_first(self) -> TurnRecord | None:
+        """Returns the answer that a message with this key got before; None for a new message, or one without a key."""
+        if self._key:
+            self.first = await self._conversations.get_turn(self._ctx.tenant_id, self.answer_id)
+        return self.first
 
     async def begin(self, text: str) -> None:
-        """Stores the visitor's message, and the answer as running; both only once for a repeated message."""
-        await self._add(self.user_id, TurnRole.USER, TurnState.COMPLETE, text)
-        if not await self._add(self.answer_id, TurnRole.ASSISTANT, TurnState.RUNNING, ""):
+        """Stores the visitor's message, and the answer as running; once only for a repeated message."""
+        if self.first is not None:
             await self._change(state=TurnState.RUNNING.value, finish_reason="", text="")
+            return
+        await self._add(
+            (self.user_id, TurnRole.USER, TurnState.COMPLETE, text), (self.answer_id, TurnRole.ASSISTANT, TurnState.RUNNING, "")
+        )
 
     async def only_user(self, text: str) -> None:
-        """Stores the visitor's message to a human."""
-        await self._add(self.user_id, TurnRole.USER, TurnState.COMPLETE, text)
+        """Stores the visitor's message to a human; once only for a repeated message."""
+        if all(turn.message_id != self.user_id for turn in self._held.recent):
+            await self._add((self.user_id, TurnRole.USER, TurnState.COMPLETE, text))
 
     async def note(self, piece: str) -> None:
         """Remembers a piece of the answer; what is there is stored every second, for a server that dies."""
@@ -143,7 +184,7 @@ class TurnWriter:
             citations=[citation.model_dump(mode="json") for citation in done.citations],
             usage=None if done.usage is None else done.usage.model_dump(mode="json"),
         )
-        await self._note_failures(0)
+        self._note_failures(0)
 
     async def cancelled(self) -> None:
         """Stores what was generated until the visitor left."""
@@ -152,7 +193,7 @@ class TurnWriter:
     async def failed(self) -> None:
         """Stores what was generated until the failure."""
         await self._cut(TurnState.FAILED, "error")
-        await self._note_failures(self._held.failures + 1)
+        self._note_failures(self._held.conversation.failures + 1)
 
     async def _cut(self, state: TurnState, finish_reason: str) -> None:
         text = "".join(self._pieces)
@@ -161,31 +202,30 @@ class TurnWriter:
         usage = TokenUsage(output_tokens=tokens, total_tokens=tokens, estimated=True)
         await self._end(state, finish_reason, text=text, usage=usage.model_dump(mode="json"))
 
-    async def _add(self, identifier: str, role: TurnRole, state: TurnState, text: str) -> bool:
-        turn = TurnRecord(
-            _id=identifier,
-            conversation_uid=self._held.uid,
-            number=self._held.turn_count + 1,
-            role=role,
-            text=text,
-            state=state,
-            created_at=now_ms(),
-        )
-        if not await self._conversations.add_turn(self._ctx.tenant_id, turn):
-            return False
-        self._held.turn_count += 1
-        fields = {"turn_count": self._held.turn_count, "updated_at": turn.created_at}
-        await self._conversations.change(self._ctx.tenant_id, self._held.uid, self._held.owner, fields)
-        return True
+    async def _add(self, *rows: tuple[str, TurnRole, TurnState, str]) -> None:
+        number, now = self._held.next_number, now_ms()
+        turns = [
+            TurnRecord(
+                _id=identifier,
+                conversation_uid=self._held.conversation.uid,
+                number=number + i,
+                role=role,
+                text=text,
+                state=state,
+                created_at=now,
+            )
+            for i, (identifier, role, state, text) in enumerate(rows)
+        ]
+        await self._conversations.add_turns(self._ctx.tenant_id, turns)
+        self._held.added(turns)
 
     async def _end(self, state: TurnState, finish_reason: str, **fields: Any) -> None:
         latency_ms = int((time.monotonic() - self._began) * 1000)
         await self._change(state=state.value, finish_reason=finish_reason, latency_ms=latency_ms, **fields)
 
-    async def _note_failures(self, failures: int) -> None:
-        if failures != self._held.failures:
-            fields = {"failures": failures}
-            await self._conversations.change(self._ctx.tenant_id, self._held.uid, self._held.owner, fields)
+    def _note_failures(self, failures: int) -> None:
+        if failures != self._held.conversation.failures:
+            self._held.changes["failures"] = failures
 
     async def _change(self, **fields: Any) -> None:
         await self._conversations.change_turn(self._ctx.tenant_id, self.answer_id, fields)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -87,17 +86,22 @@ async def chat_server(chat: FakeChat) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def gateway(**changes: Any) -> AsyncIterator[Gateway]:
-    """Serves a gateway with the given settings changed, in this process."""
+    """Serves a gateway with the given settings changed, in front of a chat server of its own."""
     chat = FakeChat()
-    async with chat_server(chat) as address:
-        settings = GatewaySettings(_env_file=None, **{"mesh_address": address, "drain_grace_s": 1.0, **changes})
-        sockets = ChatSockets(settings)
-        server = DrainingServer(server_config(build_app(chat=sockets), settings), sockets.drain, settings.drain_grace_s)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            task = asyncio.create_task(server.serve([listener]))
-            try:
-                yield Gateway(listener.getsockname()[1], chat)
-            finally:
-                server.should_exit = True
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+    async with chat_server(chat) as address, listening(**{"mesh_address": address, **changes}) as port:
+        yield Gateway(port, chat)
+
+
+@asynccontextmanager
+async def listening(**changes: Any) -> AsyncIterator[int]:
+    """Serves a gateway in this process, as its own would; yields its port."""
+    settings = GatewaySettings(_env_file=None, **{"drain_grace_s": 1.0, **changes})
+    sockets = ChatSockets(settings)
+    server = DrainingServer(server_config(build_app(chat=sockets), settings), sockets.drain, settings.drain_grace_s)
+    with socket.create_server((settings.host, settings.port)) as listener:
+        task = asyncio.create_task(server.serve([listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
