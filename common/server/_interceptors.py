@@ -1,4 +1,4 @@
-"""What every call passes: one translator of errors with one log line, and one check of the proto's rules."""
+"""What every call passes: the check of the proto's rules, one translator of errors, one log line."""
 
 from __future__ import annotations
 
@@ -25,30 +25,17 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Makes the call's context current, translates exceptions to a status, and logs the call in one line."""
+    """Makes the call's context current, applies the `buf.validate` rules, translates exceptions to a status, logs one line.
+
+    One interceptor, not one for each: what wraps a stream is passed by every message of it.
+    """
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """Wraps the handlers of our own services; health and reflection speak for themselves."""
         handler = await continuation(details)
         if handler is None or not details.method.startswith(_OWN):
             return handler
-        return guarded(handler, lambda rpc: _call(details.method, rpc))
-
-
-class ValidationInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses requests that break the `buf.validate` rules of their message."""
-
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
-        """Wraps the handlers of our own services."""
-        handler = await continuation(details)
-        if handler is None or not details.method.startswith(_OWN):
-            return handler
-        return guarded(handler, _nothing, _validated)
-
-
-@asynccontextmanager
-async def _nothing(_rpc: Any) -> AsyncIterator[None]:
-    yield
+        return guarded(handler, lambda rpc: _call(details.method, rpc), _validated)
 
 
 def _validated(request: Any) -> Any:

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from common.channel import KEEPALIVE_OPTIONS
 from common.logs import configure_logging
-from common.server._interceptors import CallInterceptor, ValidationInterceptor
+from common.server._interceptors import CallInterceptor
 from common.settings import ServerSettings
 
 log = logging.getLogger("malla.server")
@@ -79,7 +79,7 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
     While draining, health is NOT_SERVING, new calls are refused, and calls in flight have `drain_grace_s` to end.
     """
     server = grpc.aio.server(
-        interceptors=(CallInterceptor(), ValidationInterceptor()),
+        interceptors=(CallInterceptor(),),
         options=(*_SERVER_OPTIONS, *_size_options(settings.max_message_bytes)),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,8 @@ from services.embedding.ports import Engine
 from services.embedding.servicer import EmbeddingServicer, InternalEmbeddingServicer
 from services.embedding.settings import EmbeddingSettings
 from services.embedding.usecases import EmbedTexts
+
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -48,6 +51,22 @@ def load_engine(settings: EmbeddingSettings) -> Engine:
         from services.embedding.adapters.sentence_transformer import SentenceTransformerEngine
 
         return SentenceTransformerEngine(settings.embedding_model)
+    return _load_embedded(settings)
+
+
+def _load_embedded(settings: EmbeddingSettings) -> Engine:
     from services.embedding.adapters.embedded import EmbeddedEngine
 
-    return EmbeddedEngine()
+    loop = EmbeddedEngine()
+    try:
+        from services.embedding.adapters.e5 import load_onnx_engine
+
+        return load_onnx_engine(settings.embedding_cache_dir, settings.embedding_threads, reference=loop)
+    except Exception as error:  # noqa: BLE001  # whatever keeps the fast engine from starting, the loop still answers
+        _log.warning(
+            "onnxruntime cannot compute the embeddings here (%s: %s): %s computes them, several times slower",
+            type(error).__name__,
+            error,
+            loop.model,
+        )
+        return loop

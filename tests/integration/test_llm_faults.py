@@ -215,11 +215,11 @@ async def test_cancelling_the_reader_closes_the_connection_within_100_ms(upstrea
 
 async def test_a_slow_reader_is_not_the_provider_s_silence(upstream: Upstream) -> None:
     upstream.default = Act(pause_s=0.05)
-    async with LlmRouter(settings_for(upstream, llm_idle_timeout_s=0.15)) as router:
-        async with aclosing(router.stream(ask())) as pieces:
-            texts = [await anext(pieces)]
-            await asyncio.sleep(0.2)  # Longer than the provider may be silent.
-            texts += [piece async for piece in pieces if isinstance(piece, str)]
+    settings = settings_for(upstream, llm_idle_timeout_s=0.15)
+    async with LlmRouter(settings) as router, aclosing(router.stream(ask())) as pieces:
+        texts = [await anext(pieces)]
+        await asyncio.sleep(0.2)  # Longer than the provider may be silent.
+        texts += [piece async for piece in pieces if isinstance(piece, str)]
     assert "".join(texts) == TEXT
 
 

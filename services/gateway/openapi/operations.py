@@ -93,9 +93,12 @@ class Operations:
         return {"required": "required" in message, "content": content}
 
     def _field_body(self, message: str, field: FieldDescriptorProto) -> Schema:
-        raw = field.type_name == f".{HTTP_BODY}"
-        schema = dict(BINARY) if raw else self._schemas.field(message, field)
-        content = {"application/octet-stream" if raw else "application/json": {"schema": schema}}
+        content: Schema
+        if field.type_name == f".{HTTP_BODY}":
+            content = {"application/octet-stream": {"schema": dict(BINARY)}}
+        else:
+            example = request_example(self._schemas.message(field.type_name.lstrip("."), frozenset()))
+            content = {"application/json": {"schema": self._schemas.field(message, field), "example": example}}
         return {"description": self._contract.comments[f"{message}.{field.name}"], "required": True, "content": content}
 
     def _success(self, method: Method) -> Schema:

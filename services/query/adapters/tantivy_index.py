@@ -52,7 +52,8 @@ class TantivyIndex:
         """Adds and removes texts in one commit."""
         writer = self._index.writer(_WRITER_BYTES, 1)
         for key in remove:
-            writer.delete_documents(_KEY, key)
+            # Not by term: that takes a number for a signed one, and finds nothing in an unsigned field.
+            writer.delete_documents_by_query(tantivy.Query.term_query(self._schema, _KEY, key))
         for key, text in add.items():
             document = tantivy.Document()
             document.add_unsigned(_KEY, key)

@@ -54,8 +54,9 @@ def _of_passage(passage: str) -> Iterator[str]:
                 if header:
                     yield _row(header, cells)
                 header = header or cells
-        elif line.strip() and not line.lstrip().startswith("#"):
-            header = []
+            continue
+        header = []
+        if line.strip() and not line.lstrip().startswith("#"):
             paragraph.append(_LIST_MARK.sub("", line))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from common.context import Context
 from common.errors import InternalError, MallaError
 from common.models import ChatEvent, Heartbeat, StreamError
+from common.tasks import stop
 
 Event = str | ChatEvent
 """A piece of the answer, or any other event. Pieces are by far the most, and stay plain text until they are sent."""
@@ -39,10 +41,10 @@ async def numbered(events: AsyncGenerator[Event, None], ctx: Context, *, heartbe
     reader, because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
     """
     sequence = 0
-    async with _pumped(events) as queue:
+    async with _pumped(events, heartbeat_s) as queue:
         held: Event | _End | None = None
         while True:
-            item = held if held is not None else await _next(queue, heartbeat_s)
+            item = held if held is not None else await queue.get()
             held = None
             if isinstance(item, str):
                 item, held = _joined(item, queue)
@@ -56,16 +58,6 @@ async def numbered(events: AsyncGenerator[Event, None], ctx: Context, *, heartbe
         raise item.error
 
 
-async def _next(queue: asyncio.Queue[Event | _End], heartbeat_s: float) -> Event | _End:
-    if not queue.empty():
-        return queue.get_nowait()
-    try:
-        async with asyncio.timeout(heartbeat_s):
-            return await queue.get()
-    except TimeoutError:
-        return ChatEvent(heartbeat=Heartbeat())
-
-
 def _joined(piece: str, queue: asyncio.Queue[Event | _End]) -> tuple[str, Event | _End | None]:
     pieces = [piece]
     while not queue.empty():
@@ -77,26 +69,38 @@ def _joined(piece: str, queue: asyncio.Queue[Event | _End]) -> tuple[str, Event 
 
 
 @asynccontextmanager
-async def _pumped(events: AsyncGenerator[Event, None]) -> AsyncIterator[asyncio.Queue[Event | _End]]:
+async def _pumped(events: AsyncGenerator[Event, None], heartbeat_s: float) -> AsyncIterator[asyncio.Queue[Event | _End]]:
     """Runs the source in a task of its own while the block runs; a reader that leaves cancels it and waits for its clean-up."""
     queue: asyncio.Queue[Event | _End] = asyncio.Queue(_MOST_WAITING)
+    last = time.monotonic()
 
     async def pump() -> None:
+        nonlocal last
         end = _End()
         try:
             async with aclosing(events):
                 async for event in events:
+                    last = time.monotonic()
                     await queue.put(event)
         except Exception as error:  # noqa: BLE001  # raised again where it is read
             end = _End(error)
         await queue.put(end)
 
-    task = asyncio.create_task(pump(), name="answer-events")
+    async def beat() -> None:
+        # One sleeper a stream costs less than a time-out around every event.
+        nonlocal last
+        while True:
+            silence = time.monotonic() - last
+            if silence >= heartbeat_s and queue.empty():
+                last = time.monotonic()
+                queue.put_nowait(ChatEvent(heartbeat=Heartbeat()))
+            await asyncio.sleep(max(heartbeat_s - silence, 0.001) if silence < heartbeat_s else heartbeat_s)
+
+    tasks = [asyncio.create_task(pump(), name="answer-events"), asyncio.create_task(beat(), name="heartbeat")]
     try:
         yield queue
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop(tasks)
 
 
 def _told(error: Exception, ctx: Context) -> StreamError:

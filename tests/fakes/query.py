@@ -1,0 +1,100 @@
+"""The query server's ports in memory: a record that a test writes, and an embedder that knows words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from common.context import Context
+from common.models import EmbeddingKind, TokenUsage
+from common.store import ChangeRecord, ChunkRecord, CollectionRecord
+from services.query.ports import Vectors
+from tests.fakes.engine import vector_of
+
+DIMENSIONS = 64
+MODEL = "fake-words"
+
+
+def chunk(document_id: str, version: int, ordinal: int, text: str, model: str = MODEL, **fields: Any) -> ChunkRecord:
+    """Returns a chunk whose vector says which words it holds."""
+    return ChunkRecord(
+        chunk_id=f"{document_id}:{version}:{ordinal}",
+        document_id=document_id,
+        version=version,
+        ordinal=ordinal,
+        text=text,
+        vector=vector_of(text, DIMENSIONS).astype("<f4").tobytes(),
+        model=model,
+        **fields,
+    )
+
+
+class MemoryRecord:
+    """Collections with their change logs and chunks, for each tenant apart."""
+
+    def __init__(self) -> None:
+        self._collections: dict[tuple[str, str], CollectionRecord] = {}
+        self._changes: dict[str, list[ChangeRecord]] = {}
+        self._chunks: dict[tuple[str, str, int], list[ChunkRecord]] = {}
+
+    def create(self, collection_id: str = "manual", *, tenant: str = "acme", uid: str = "", language: str = "es") -> CollectionRecord:
+        record = CollectionRecord(
+            _id=uid or f"{tenant}-{collection_id}",
+            tenant_id=tenant,
+            collection_id=collection_id,
+            language=language,
+            created_at=1,
+        )
+        self._collections[tenant, collection_id] = record
+        self._changes[record.uid] = []
+        return record
+
+    def publish(
+        self, collection: CollectionRecord, document_id: str, version: int, *texts: str, told: bool = True, **fields: Any
+    ) -> None:
+        """Makes a version visible; `told` says whether the collection's row already knows."""
+        made = [chunk(document_id, version, i, text, **fields) for i, text in enumerate(texts)]
+        self._chunks[collection.uid, document_id, version] = made
+        self._append(collection, ChangeRecord(seq=0, document_id=document_id, version=version, chunks=len(made)), told)
+
+    def delete(self, collection: CollectionRecord, document_id: str, version: int) -> None:
+        self._append(collection, ChangeRecord(seq=0, document_id=document_id, version=version, deleted=True), True)
+
+    def retire(self, collection: CollectionRecord, document_id: str, version: int) -> None:
+        """Removes the chunks of a version that a later one replaced."""
+        del self._chunks[collection.uid, document_id, version]
+
+    def _append(self, collection: CollectionRecord, change: ChangeRecord, told: bool) -> None:
+        log = self._changes[collection.uid]
+        change.seq = len(log) + 1
+        log.append(change)
+        if told:
+            collection.seq = change.seq
+
+    async def collection(self, tenant_id: str, collection_id: str) -> CollectionRecord | None:
+        found = self._collections.get((tenant_id, collection_id))
+        return None if found is None else found.model_copy()
+
+    async def changes_after(self, tenant_id: str, collection_uid: str, seq: int) -> list[ChangeRecord]:
+        return [change for change in self._changes[collection_uid] if change.seq > seq]
+
+    async def chunks(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[ChunkRecord]:
+        return self._chunks.get((collection_uid, document_id, version), [])
+
+
+class WordEmbedder:
+    """One token a word. `failure` is raised by every call while it is set."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[EmbeddingKind, list[str]]] = []
+        self.failure: Exception | None = None
+
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
+        self.calls.append((kind, list(texts)))
+        if self.failure is not None:
+            raise self.failure
+        tokens = sum(len(text.split()) for text in texts)
+        usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=MODEL)
+        return Vectors(np.stack([vector_of(text, DIMENSIONS) for text in texts]), MODEL, usage)

@@ -1,0 +1,200 @@
+"""The two indexes behind a search, and the collection's index over them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.models import SearchMode
+from services.query.adapters.faiss_index import FlatIndex
+from services.query.adapters.tantivy_index import TantivyIndex
+from services.query.domain.collection_index import CollectionIndex, DocumentUpdate, Search
+from services.query.domain.filters import compile_filter
+from tests.fakes.engine import vector_of
+from tests.fakes.query import DIMENSIONS, MODEL, chunk
+
+
+def flat(count: int = 5) -> FlatIndex:
+    index = FlatIndex(2)
+    angles = np.arange(count) * 0.1
+    index.add(list(range(count)), np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    return index
+
+
+QUERY = np.array([1, 0], dtype=np.float32)
+
+
+def test_vectors_come_nearest_first_with_their_inner_product():
+    found = flat().search(QUERY, 3, None)
+    assert list(found) == [0, 1, 2]
+    assert found[0] == pytest.approx(1)
+
+
+def test_the_filter_comes_before_the_cut_of_vectors():
+    assert list(flat().search(QUERY, 2, [4, 3])) == [3, 4]
+
+
+def test_a_filter_that_matches_nothing_finds_nothing():
+    assert flat().search(QUERY, 3, []) == {}
+
+
+def test_fewer_vectors_than_asked_for():
+    assert len(flat(2).search(QUERY, 10, None)) == 2
+    assert FlatIndex(2).search(QUERY, 10, None) == {}
+
+
+def test_removed_vectors_are_gone_and_unknown_keys_passed_over():
+    index = flat()
+    index.remove([0, 99])
+    assert list(index.search(QUERY, 2, None)) == [1, 2]
+
+
+TEXTS = {
+    1: "Las facturas se pagan en el banco",
+    2: "El módem tiene una luz roja que parpadea",
+    3: "Error E-4032 del decodificador Colibrí",
+    4: "Cancelaciones y reembolsos de clientes",
+}
+
+
+@pytest.fixture
+def words() -> TantivyIndex:
+    index = TantivyIndex("es")
+    index.update(TEXTS, [])
+    return index
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        ("factura", 1),  # the stem of the plural
+        ("pagar", 1),
+        ("modem", 2),  # typed without its accent
+        ("MÓDEM", 2),
+        ("E-4032", 3),
+        ("colibri", 3),
+        ("cancelación", 4),
+        ("reembolso", 4),
+    ],
+)
+def test_words_are_found_as_people_type_them(words: TantivyIndex, query, key):
+    assert next(iter(words.search(query, 3, None)), None) == key
+
+
+@pytest.mark.parametrize("query", ["zapato", "¿?", "", "AND OR NOT", '"unclosed (', "+-:*^~[]"])
+def test_words_that_are_not_there_or_none_find_nothing_and_break_nothing(words: TantivyIndex, query):
+    assert words.search(query, 3, None) == {}
+
+
+def test_the_filter_comes_before_the_cut_of_words():
+    index = TantivyIndex("es")
+    index.update({key: "luz " * (50 - key) for key in range(50)}, [])
+    best = list(index.search("luz", 1, None))
+    others = [key for key in range(50) if key not in best]
+    assert len(index.search("luz", 1, others)) == 1
+    assert index.search("luz", 5, []) == {}
+
+
+def test_texts_are_replaced_and_removed(words: TantivyIndex):
+    words.update({5: "La luz verde"}, [2])
+    assert list(words.search("luz", 5, None)) == [5]
+    words.update({}, [1, 3, 4, 5])
+    assert words.search("luz factura error", 5, None) == {}
+
+
+def test_a_language_without_a_stemmer_is_searched_as_written():
+    index = TantivyIndex("xx")
+    index.update({1: "Facturas pendientes"}, [])
+    assert list(index.search("FACTURAS", 5, None)) == [1]
+    assert index.search("factura", 5, None) == {}
+
+
+class Collection:
+    """A collection's index and searches in it."""
+
+    def __init__(self) -> None:
+        self.index = CollectionIndex("uid", TantivyIndex("es"), FlatIndex)
+        self.seq = 0
+
+    def put(self, document_id: str, version: int, *texts: str, **fields) -> None:
+        self.seq += 1
+        chunks = [chunk(document_id, version, i, text, **fields) for i, text in enumerate(texts)]
+        self.index.update([DocumentUpdate(document_id, chunks)], self.seq)
+
+    def search(self, text: str, mode: SearchMode = SearchMode.HYBRID, k: int = 10, model: str = MODEL, **conditions):
+        predicate = compile_filter(conditions) if conditions else None
+        return self.index.search(Search(text, mode, k, 100, vector_of(text, DIMENSIONS), model, predicate)).results
+
+    def found(self, text: str, mode: SearchMode = SearchMode.HYBRID, **more) -> list[str]:
+        return [result.chunk_id for result in self.search(text, mode, **more)]
+
+
+MODES = list(SearchMode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_version_replaces_the_old_one_whole(mode):
+    collection = Collection()
+    collection.put("doc", 1, "luz roja", "luz verde")
+    collection.put("doc", 2, "luz azul")
+    assert collection.found("luz", mode) == ["doc:2:0"]
+    assert collection.index.seq == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_deleted_document_is_not_found_and_comes_back_when_added_again(mode):
+    collection = Collection()
+    collection.put("doc", 1, "luz roja")
+    collection.put("other", 1, "luz verde")
+    collection.put("doc", 2)
+    assert collection.found("luz", mode) == ["other:1:0"]
+    collection.put("doc", 3, "luz azul")
+    assert set(collection.found("luz", mode)) == {"other:1:0", "doc:3:0"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_filter_looks_at_all_passages_and_not_only_the_best(mode):
+    collection = Collection()
+    for i in range(20):
+        collection.put(f"doc-{i}", 1, "luz " * (20 - i), metadata={"year": float(i)})
+    assert collection.found("luz", mode, k=1, year=19) == ["doc-19:1:0"]
+    assert collection.found("luz", mode, year={"gte": 100}) == []
+    assert collection.found("luz", mode, document_id="doc-7") == ["doc-7:1:0"]
+
+
+def test_vectors_of_two_models_are_never_compared():
+    collection = Collection()
+    collection.put("old", 1, "luz roja", model="older-model")
+    collection.put("new", 1, "luz roja")
+    assert collection.found("luz roja", SearchMode.DENSE) == ["new:1:0"]
+    assert collection.found("luz roja", SearchMode.DENSE, model="older-model") == ["old:1:0"]
+    assert collection.found("luz roja", SearchMode.DENSE, model="unheard-of") == []
+    assert set(collection.found("luz roja", SearchMode.LEXICAL)) == {"old:1:0", "new:1:0"}
+
+
+def test_k_is_the_most_and_the_best_come_first():
+    collection = Collection()
+    collection.put("doc", 1, "luz roja del módem", "factura del mes", "luz")
+    assert collection.found("luz roja", k=2)[0] == "doc:1:0"
+    assert len(collection.search("luz roja", k=2)) == 2
+
+
+def test_a_result_tells_where_it_stands():
+    collection = Collection()
+    fields = {"heading": "Luces", "page": 3, "start_offset": 5, "end_offset": 13, "metadata": {"title": "Módem"}}
+    collection.put("doc", 1, "luz roja", **fields)
+    [result] = collection.search("luz")
+    assert (result.document_id, result.text, result.page) == ("doc", "luz roja", 3)
+    assert (result.start_offset, result.end_offset) == (5, 13)
+    assert result.metadata == {"title": "Módem", "heading": "Luces"}
+
+
+def test_titles_and_headings_are_found_by_their_words():
+    collection = Collection()
+    collection.put("doc", 1, "Parpadea.", heading="Luz roja", metadata={"title": "Decodificador"})
+    assert collection.found("decodificador", SearchMode.LEXICAL) == collection.found("roja", SearchMode.LEXICAL) == ["doc:1:0"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_collection_has_nothing(mode):
+    assert Collection().found("luz", mode) == []

@@ -1,0 +1,116 @@
+"""Fusing rankings, cutting statements, telling languages."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.query.domain.fusion import fuse
+from services.query.domain.language import language_of
+from services.query.domain.quoting import statements
+
+
+def said(*passages: str) -> list[tuple[int, str]]:
+    return [(statement.passage, statement.text) for statement in statements(list(passages))]
+
+
+def test_what_both_rankings_like_comes_first():
+    assert list(fuse([{1: 0.9, 2: 0.8, 3: 0.1}, {2: 12.0, 3: 11.0, 4: 1.0}]))[0] == 2
+
+
+def test_scales_do_not_matter():
+    narrow, wide = {1: 0.81, 2: 0.80, 3: 0.79}, {3: 300.0, 2: 200.0, 1: 100.0}
+    scores = fuse([narrow, wide])
+    assert scores[1] == pytest.approx(scores[3])
+
+
+def test_missing_from_a_ranking_counts_as_its_last():
+    scores = fuse([{1: 3.0, 2: 2.0, 3: 1.0}, {1: 5.0, 2: 1.0}])
+    assert list(scores) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("rankings", [[{7: 0.5}, {}], [{}, {7: 3.0}], [{7: 0.5}, {7: 3.0}]])
+def test_one_hit_is_enough(rankings):
+    assert list(fuse(rankings)) == [7]
+
+
+def test_no_hit_is_none():
+    assert fuse([{}, {}]) == {}
+
+
+def test_equal_scores_keep_a_fixed_order():
+    assert list(fuse([{5: 1.0, 3: 1.0, 4: 1.0}])) == [3, 4, 5]
+
+
+def test_sentences_end_where_sentences_end():
+    text = "La velocidad es de 1.5 Mbps. ¿Cuánto cuesta? Cuesta $349 al mes, según el Sr. López."
+    assert [text for _, text in said(text)][:2] == ["La velocidad es de 1.5 Mbps.", "¿Cuánto cuesta?"]
+
+
+def test_lines_of_a_paragraph_are_one_text():
+    assert said("El módem se reinicia\nsolo una vez.") == [(0, "El módem se reinicia solo una vez.")]
+
+
+def test_list_items_are_statements_without_their_marks():
+    text = "Pasos para el cliente:\n- Apague el **módem**.\n* Espere `diez` segundos\n1. Vuelva a encenderlo\n2) Llame al 900"
+    assert [text for _, text in said(text)] == [
+        "Pasos para el cliente:",
+        "Apague el módem.",
+        "Espere diez segundos",
+        "Vuelva a encenderlo",
+        "Llame al 900",
+    ]
+
+
+def test_table_rows_carry_their_headers():
+    table = "| Plan | Precio |\n|---|---:|\n| Brote | $349 |\n| Penca | $499 |\n"
+    assert [text for _, text in said(table)] == ["Plan: Brote; Precio: $349", "Plan: Penca; Precio: $499"]
+
+
+def test_an_empty_cell_says_nothing():
+    assert said("| Plan | Nota |\n|---|---|\n| Brote de fibra |  |") == [(0, "Plan: Brote de fibra")]
+
+
+def test_a_second_table_has_headers_of_its_own():
+    text = "| Uno | Dos |\n|---|---|\n| primero | segundo |\n\nEntre las dos tablas.\n\n| Tres | Cuatro |\n|---|---|\n| x | y |"
+    assert said(text)[-1] == (0, "Tres: x; Cuatro: y")
+
+
+def test_a_table_right_below_another_has_headers_of_its_own():
+    text = "| Uno | Dos |\n|---|---|\n| primero | segundo |\n\n| Tres | Cuatro |\n|---|---|\n| tercero | cuarto |"
+    assert [text for _, text in said(text)] == ["Uno: primero; Dos: segundo", "Tres: tercero; Cuatro: cuarto"]
+
+
+def test_headings_are_not_quoted():
+    assert said("# Planes de fibra\nEl plan cuesta poco.") == [(0, "El plan cuesta poco.")]
+
+
+def test_a_statement_is_quoted_once_from_the_best_passage():
+    assert said("El plan cuesta poco.", "EL PLAN CUESTA POCO. Otra cosa distinta.") == [
+        (0, "El plan cuesta poco."),
+        (1, "Otra cosa distinta."),
+    ]
+
+
+@pytest.mark.parametrize("passage", ["", "   ", "Sí.", "|---|---|"])
+def test_too_little_says_nothing(passage):
+    assert said(passage) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("¿Cuánto cuesta el plan Penca?", "es"),
+        ("cuanto cuesta el plan", "es"),
+        ("How do I return the router?", "en"),
+        ("What is the price of Fibra Tuna?", "en"),
+        ("señal", "es"),
+    ],
+)
+def test_questions_tell_their_language(text, language):
+    assert language_of(text, "en" if language == "es" else "es") == language
+
+
+def test_nothing_to_tell_by_takes_the_collections_language():
+    assert language_of("modem Agave 6", "es") == "es"
+    assert language_of("modem Agave 6", "en") == "en"
+    assert language_of("modem Agave 6", "fr") == "en"  # answers are in Spanish or English
