@@ -12,8 +12,8 @@ _ASK_AGAIN_S = 0.5
 async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancels tasks and returns when all have ended, however they did.
 
-    A cancellation can be lost: `asyncio.wait_for` before Python 3.12, which the database driver uses, returns a result that came
-    in the same moment instead (gh-86296). A task that loops would run on, so it is asked again.
+    A cancellation can be lost: `asyncio.wait_for` before Python 3.12, which the database driver uses, returns a result that
+    came in the same moment instead (gh-86296). A task that loops would run on, so it is asked again.
     """
     remaining = set(tasks)
     while remaining:

@@ -30,8 +30,8 @@ def guarded(handler: Any, guard: Guard, on_request: RequestHook) -> Any:
             response: Awaitable[Any] = behaviour(incoming(request), rpc)
             return await response
 
-    # A coroutine that writes, not a generator: a cancelled call is then cancelled here, inside the guard, also while it waits for a
-    # slow reader; a generator would be closed later, from outside.
+    # A coroutine that writes, not a generator: a cancelled call is then cancelled here, inside the guard, also while it waits
+    # for a slow reader; a generator would be closed later, from outside.
     async def stream(request: Any, rpc: Any) -> None:
         async with guard(rpc), aclosing(behaviour(incoming(request), rpc)) as responses:
             async for response in responses:

@@ -55,18 +55,17 @@ def load_engine(settings: EmbeddingSettings) -> Engine:
 
 
 def _load_embedded(settings: EmbeddingSettings) -> Engine:
-    from services.embedding.adapters.embedded import EmbeddedEngine
-
-    loop = EmbeddedEngine()
     try:
         from services.embedding.adapters.e5 import load_onnx_engine
 
-        return load_onnx_engine(settings.embedding_cache_dir, settings.embedding_threads, reference=loop)
-    except Exception as error:  # noqa: BLE001  # whatever keeps the fast engine from starting, the loop still answers
+        return load_onnx_engine(settings.embedding_cache_dir, settings.embedding_threads)
+    except Exception as error:  # noqa: BLE001  # whatever keeps the fast engine from starting, the wheel's own loop still answers
+        from services.embedding.adapters.embedded import EmbeddedEngine
+
         _log.warning(
-            "onnxruntime cannot compute the embeddings here (%s: %s): %s computes them, several times slower",
+            "onnxruntime cannot compute the embeddings here (%s: %s): the wheel's own loop does, several times slower, as model %s",
             type(error).__name__,
             error,
-            loop.model,
+            EmbeddedEngine.model,
         )
-        return loop
+        return EmbeddedEngine()

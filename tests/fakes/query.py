@@ -39,7 +39,9 @@ class MemoryRecord:
         self._changes: dict[str, list[ChangeRecord]] = {}
         self._chunks: dict[tuple[str, str, int], list[ChunkRecord]] = {}
 
-    def create(self, collection_id: str = "manual", *, tenant: str = "acme", uid: str = "", language: str = "es") -> CollectionRecord:
+    def create(
+        self, collection_id: str = "manual", *, tenant: str = "acme", uid: str = "", language: str = "es"
+    ) -> CollectionRecord:
         record = CollectionRecord(
             _id=uid or f"{tenant}-{collection_id}",
             tenant_id=tenant,

@@ -39,9 +39,7 @@ async def shapes(behaviours: dict[str, Behaviour]) -> AsyncIterator[grpc.aio.Cha
 
 def call(channel: grpc.aio.Channel, shape: str, request: pb.EmbedRequest, metadata: Any = None) -> Any:
     """Calls the method of a shape, with one message where it takes many."""
-    multi = getattr(channel, shape)(
-        f"/{_SERVICE}/{shape}", pb.EmbedRequest.SerializeToString, pb.EmbeddingResponse.FromString
-    )
+    multi = getattr(channel, shape)(f"/{_SERVICE}/{shape}", pb.EmbedRequest.SerializeToString, pb.EmbeddingResponse.FromString)
     return multi(iter([request]) if shape.startswith("stream") else request, metadata=metadata, timeout=10)
 
 

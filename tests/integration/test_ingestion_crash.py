@@ -50,9 +50,12 @@ class Server:
             "MALLA_LOG_LEVEL": "ERROR",
         }
 
-    async def start(self) -> None:
+    def launch(self, errors: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "services.ingestion"]
-        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, cwd=REPOSITORY, env={**self._environment, **environment}, stderr=errors)
+
+    async def start(self) -> None:
+        self.process = self.launch()
         health = health_pb2_grpc.HealthStub(self.channel)
         await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=30)
 
@@ -142,10 +145,7 @@ async def assert_each_once(store: Store, acknowledged: dict[str, str]) -> None:
 async def test_without_its_record_the_server_does_not_start(free_port: int):
     settings = StoreSettings(MONGODB_URI="mongodb://127.0.0.1:1", _env_file=None)
     server = Server(settings, "127.0.0.1:1", free_port)
-    server._environment["MONGODB_TIMEOUT"] = "0.3"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "services.ingestion"], cwd=REPOSITORY, env=server._environment, stderr=subprocess.PIPE
-    )
+    process = server.launch(subprocess.PIPE, MONGODB_TIMEOUT="0.3")
     _, errors = await asyncio.to_thread(process.communicate, timeout=30)
     await server.channel.close()
     assert process.returncode != 0

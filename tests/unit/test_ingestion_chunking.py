@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from common.settings import REPOSITORY
@@ -57,7 +59,7 @@ def test_offsets_lead_back_to_the_text():
 
 def test_passages_come_in_order_and_do_not_overlap():
     cut = passages(DOCUMENT)
-    assert all(one.end_offset <= other.start_offset for one, other in zip(cut, cut[1:], strict=False))
+    assert all(one.end_offset <= other.start_offset for one, other in pairwise(cut))
 
 
 def test_nothing_but_headings_and_white_space_is_lost():

@@ -65,7 +65,8 @@ def test_nothing_is_no_document(content_type):
 
 
 @pytest.mark.parametrize(
-    "filename", ["plan.pdf", "Señal débil (2026).md", "día.txt", "../../etc/passwd", "日本語.txt", "-x-", "a" * 300 + ".txt", "."]
+    "filename",
+    ["plan.pdf", "Señal débil (2026).md", "día.txt", "../../etc/passwd", "日本語.txt", "-x-", "a" * 300 + ".txt", "."],
 )
 def test_a_file_name_gives_an_identifier_of_the_contract(filename):
     identifier = document_id_of_filename(filename)

@@ -21,7 +21,9 @@ DOCUMENT = models.Document(
     document_id="plan",
     collection_id="manual",
     filename="señal.pdf",
-    metadata=models.DocumentUploadMetadata(title="Señal", tags=["a", "b"], metadata={"year": 2026.0, "deep": {"list": [1.0, "x", None]}}),
+    metadata=models.DocumentUploadMetadata(
+        title="Señal", tags=["a", "b"], metadata={"year": 2026.0, "deep": {"list": [1.0, "x", None]}}
+    ),
     state=models.DocumentState.FAILED,
     version=3,
     bytes=2**31 - 1,
@@ -101,5 +103,7 @@ def test_fields_the_message_lacks_are_left_out():
 
 def test_any_json_value_in_a_map():
     message = envelope_pb2.ErrorResponse()
-    message.metadata["a"].CopyFrom(struct_pb2.Value(list_value=struct_pb2.ListValue(values=[struct_pb2.Value(bool_value=True)])))
+    message.metadata["a"].CopyFrom(
+        struct_pb2.Value(list_value=struct_pb2.ListValue(values=[struct_pb2.Value(bool_value=True)]))
+    )
     assert to_dict(message)["metadata"] == {"a": [True]}

@@ -112,7 +112,9 @@ class Plan:
         """Returns the processes, each after what it needs."""
         database = [] if self.settings.mongodb_uri else [self._database()]
         servers = [self._server(name, index) for name in UPSTREAMS for index in range(len(self.ports[name]))]
-        return [*database, *servers, self._proxy(tuple(server.name for server in servers))]
+        # The gateway stops beside the proxy, not after it: its idle WebSockets are what the proxy would wait for.
+        behind = tuple(server.name for server in servers if server.check.kind is CheckKind.GRPC)
+        return [*database, *servers, self._proxy(behind)]
 
     def _database(self) -> ProcessSpec:
         pid_file = self.layout.data_dir / "database.pid"

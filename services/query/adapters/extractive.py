@@ -8,16 +8,19 @@ import numpy as np
 
 from common.context import Context
 from common.models import EmbeddingKind, SearchResult, TokenUsage
-from services.query.domain.quoting import Statement, statements
+from services.query.domain.quoting import Statement, overlaps, statements
 from services.query.ports import AnswerEnd, Embedder, Question
 
 MODEL = "extractive"
 
 _MOST_QUOTES = 3
 _MOST_STATEMENTS = 64
-# A statement is quoted when it is nearly as near as the nearest; cosines of e5 lie close together.
-_NEAR = 0.025
-_PASSAGE_WEIGHT = 0.02
+# Beside the statement's own nearness (a cosine; those of e5 lie close together) its passage's score and shared words count.
+# Chosen on samples/questions.jsonl: the first quote answers 77 of 100 and one of the quotes 94; nearness alone 73 and 93.
+_PASSAGE_WEIGHT = 0.2
+_WORDS_WEIGHT = 0.05
+# A statement is quoted when it is nearly as good as the best one.
+_NEAR = 0.04
 
 _NOTICE = {
     "es": "No hay ningún modelo de lenguaje configurado: la respuesta son citas literales de los documentos. "
@@ -48,7 +51,7 @@ class ExtractiveAnswerer:
             yield _NOTHING.get(question.language, _NOTHING["en"])
             yield AnswerEnd(model=MODEL, cited=(), stages=[("answer", own)], facts={"notice": notice})
             return
-        chosen, usage = await self._nearest(question, candidates, ctx)
+        chosen, usage = await self._nearest(question, passages, candidates, ctx)
         for number, statement in enumerate(chosen):
             for word in f"{statement.text} [{statement.passage + 1}]".split(" "):
                 yield word + " "
@@ -61,11 +64,12 @@ class ExtractiveAnswerer:
         )
 
     async def _nearest(
-        self, question: Question, candidates: list[Statement], ctx: Context
+        self, question: Question, passages: Sequence[SearchResult], candidates: list[Statement], ctx: Context
     ) -> tuple[list[Statement], TokenUsage]:
         asked = await self._embedder.embed([question.text], EmbeddingKind.QUERY, ctx)
         said = await self._embedder.embed([statement.text for statement in candidates], EmbeddingKind.PASSAGE, ctx)
-        ranks = np.array([statement.passage for statement in candidates])
-        scores = said.rows @ asked.rows[0] - _PASSAGE_WEIGHT * ranks / (ranks.max() + 1)
+        passage_scores = np.array([passages[statement.passage].score for statement in candidates])
+        words = np.array(overlaps(question.text, candidates))
+        scores = said.rows @ asked.rows[0] + _PASSAGE_WEIGHT * passage_scores + _WORDS_WEIGHT * words
         best = [int(i) for i in np.argsort(-scores)[:_MOST_QUOTES] if scores[i] >= scores.max() - _NEAR]
         return [candidates[i] for i in best], said.usage

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ _TABLE_ROW = re.compile(r"^\s*\|(.+)\|\s*$")
 _TABLE_RULE = re.compile(r"^[\s|:-]+$")
 _MARKUP = re.compile(r"\*\*|__|`|\\(?=[.\-()\[\]_*#])")
 _SHORTEST = 12
+_STEM_LETTERS = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,21 @@ def statements(passages: list[str]) -> list[Statement]:
             if len(text) >= _SHORTEST:
                 found.setdefault(text.casefold(), Statement(i, text))
     return list(found.values())
+
+
+def overlaps(question: str, said: list[Statement]) -> list[float]:
+    """Returns, for each statement, the share of the question's words it holds, rare words counting more; 0 to 1."""
+    words = [_stems(statement.text) for statement in said]
+    asked = _stems(question)
+    weights = {stem: math.log(1 + len(said) / (1 + sum(stem in other for other in words))) for stem in asked}
+    total = sum(weights.values()) or 1.0
+    return [sum(weight for stem, weight in weights.items() if stem in other) / total for other in words]
+
+
+def _stems(text: str) -> set[str]:
+    # The first letters stand for a word in all its endings, in any of our languages.
+    plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
+    return {word[:_STEM_LETTERS] for word in re.findall(r"\w{3,}", plain)}
 
 
 def _of_passage(passage: str) -> Iterator[str]:

@@ -11,20 +11,26 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common.e5 import ModelFile
+from services.embedding.adapters.e5.check import packed, sample
 
 _log = logging.getLogger(__name__)
 
+REFERENCE = "reference"
+"""Key of the wheel's own vectors in the model's metadata."""
+
 _FORMAT = 1
-"""Raised whenever graph.py writes another graph."""
+"""Raised whenever the conversion writes another model."""
 
 Convert = Callable[[ModelFile], bytes]
 
 
 def convert(file: ModelFile) -> bytes:
-    """Returns the ONNX model of the file."""
-    from services.embedding.adapters.e5.graph import build_graph  # onnx is loaded only by the process that converts
+    """Returns the ONNX model of the file, with the wheel's own vectors of a few texts for the check of each start."""
+    # Loaded only by the process that converts.
+    from services.embedding.adapters.e5.graph import build_graph
+    from services.embedding.adapters.embedded import EmbeddedEngine
 
-    return build_graph(file)
+    return build_graph(file, {REFERENCE: packed(sample(EmbeddedEngine()))})
 
 
 def cached_model(folder: Path, file: ModelFile, converted: Convert = convert) -> bytes:

@@ -35,6 +35,11 @@ class OnnxEngine:
         self._session = _session(model)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="e5")
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the conversion wrote beside the graph."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
     def count_tokens(self, texts: Sequence[str], kind: EmbeddingKind) -> list[int]:
         """Counts what the model would read of each text, prefix and special tokens included, before the cut."""
         return [len(self._tokens.ids(text, kind)) for text in texts]

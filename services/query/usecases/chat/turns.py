@@ -14,6 +14,7 @@ from common.context import Context
 from common.errors import Code, MallaError
 from common.models import Done, TokenUsage, TurnRole, TurnState
 from common.store import now_ms
+from common.tasks import stop
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
 from services.query.domain.prompt import estimate_tokens
@@ -94,8 +95,7 @@ class TakeTurns:
             held.recent = [await self._settled(turn, ctx) for turn in turns]
             yield held
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await stop([keeper])
             await asyncio.shield(self._change(held, ctx, **held.changes, owner="", owned_until=0))
 
     async def _take(self, conversation: ConversationRecord, ctx: Context) -> ConversationRecord:
