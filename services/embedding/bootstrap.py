@@ -63,7 +63,7 @@ def _load_embedded(settings: EmbeddingSettings) -> Engine:
         from services.embedding.adapters.embedded import EmbeddedEngine
 
         _log.warning(
-            "onnxruntime cannot compute the embeddings here (%s: %s): the wheel's own loop does, several times slower, as model %s",
+            "onnxruntime cannot compute embeddings here (%s: %s): the wheel's own loop does, several times slower, as %s",
             type(error).__name__,
             error,
             EmbeddedEngine.model,

@@ -16,9 +16,10 @@ from typing import Any
 
 import httpx
 
-from common.settings import REPOSITORY
+from common.settings import DESCRIPTORS, REPOSITORY
 
 MALLA = Path(sys.executable).with_name("malla")
+GRPCURL = Path(sys.executable).with_name("grpcurl")
 SAMPLES = REPOSITORY / "samples"
 
 
@@ -49,8 +50,9 @@ class Mesh:
         return json.loads(made.stdout)["token"]
 
 
-def malla(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([MALLA, *arguments], capture_output=True, text=True, timeout=110, env=clean_env(), check=False)
+def malla(*arguments: str, check: bool = True, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**clean_env(), **(env or {})}
+    done = subprocess.run([MALLA, *arguments], capture_output=True, text=True, timeout=110, env=env, check=False)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -63,8 +65,8 @@ def clean_env() -> dict[str, str]:
 
 
 @contextmanager
-def started(data_dir: Path) -> Iterator[Mesh]:
-    up = malla("up", "--data-dir", str(data_dir), "--port", "0", "--detach", "--json")
+def started(data_dir: Path, **env: str) -> Iterator[Mesh]:
+    up = malla("up", "--data-dir", str(data_dir), "--port", "0", "--detach", "--json", env=env)
     told = json.loads(up.stdout)
     try:
         yield Mesh(data_dir, told["edge_url"], told["mesh_address"], told["token"])
@@ -95,7 +97,7 @@ def eventually(condition: Callable[[], bool], *, within_s: float, what: str) -> 
         try:
             if condition():
                 return time.monotonic() - began
-        except (httpx.HTTPError, AssertionError, KeyError, ValueError) as error:
+        except (httpx.HTTPError, OSError, AssertionError, LookupError, ValueError) as error:
             last = error
         time.sleep(0.05)
     raise AssertionError(f"{what}: not within {within_s} s; last: {last!r}")
@@ -124,3 +126,15 @@ def sse(http: httpx.Client, path: str, body: dict[str, Any], **headers: str) -> 
     with http.stream("POST", path, json=body, headers=headers) as response:
         assert response.status_code == 200, response.read()
         return [json.loads(line.removeprefix("data: ")) for line in response.iter_lines() if line.strip()]
+
+
+def grpcurl(mesh: Mesh, request: str, method: str) -> str:
+    """Calls a method through the edge with grpcurl and the compiled contract; returns what it printed."""
+    token = ("-H", f"authorization: Bearer {mesh.token}")
+    return run_grpcurl("-protoset", str(DESCRIPTORS), *token, "-d", request, mesh.url.removeprefix("http://"), method)
+
+
+def run_grpcurl(*arguments: str) -> str:
+    done = subprocess.run([GRPCURL, "-plaintext", *arguments], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

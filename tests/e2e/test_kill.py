@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from common.settings import REPOSITORY
-from tests.e2e.mesh import Mesh, create_collection, eventually, finished_job, ingest_text, kill, started
+from tests.e2e.mesh import Mesh, create_collection, eventually, finished_job, grpcurl, ingest_text, kill, run_grpcurl, started
 
-GRPCURL = Path(sys.executable).with_name("grpcurl")
 KILLED = ("database", "embedding", "ingestion", "query", "gateway", "proxy", "supervisor")
 RECOVERY_S = 10
 
@@ -78,37 +73,16 @@ def test_a_stopped_mesh_starts_again_with_its_data(tmp_path: Path) -> None:
         assert found["results"][0]["document_id"] == "gato"
 
 
-@pytest.fixture(scope="module")
-def protoset() -> str:
-    return str(REPOSITORY / "generated" / "malla.binpb")
-
-
-def grpcurl(*arguments: str) -> str:
-    done = subprocess.run([GRPCURL, "-plaintext", *arguments], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_grpcurl_searches_through_the_edge(mesh: Mesh, protoset: str) -> None:
+def test_grpcurl_searches_through_the_edge(mesh: Mesh) -> None:
     with mesh.http() as http:
         create_collection(http, "curl")
         ingest_text(http, "curl", "La contraseña del wifi está debajo del módem.", document_id="wifi")
     request = json.dumps({"collection_id": "curl", "query": "contraseña del wifi"})
-    edge = mesh.url.removeprefix("http://")
-    said = grpcurl(
-        "-protoset",
-        protoset,
-        "-H",
-        f"authorization: Bearer {mesh.token}",
-        "-d",
-        request,
-        edge,
-        "malla.query.v1.QueryService/Search",
-    )
+    said = grpcurl(mesh, request, "malla.query.v1.QueryService/Search")
     assert json.loads(said)["results"][0]["documentId"] == "wifi"
 
 
 def test_grpcurl_lists_and_describes_at_a_server(mesh: Mesh) -> None:
     address = f"127.0.0.1:{mesh.process('query')['port']}"
-    assert "malla.query.v1.QueryService" in grpcurl(address, "list")
-    assert "rpc StreamQuery" in grpcurl(address, "describe", "malla.query.v1.QueryService")
+    assert "malla.query.v1.QueryService" in run_grpcurl(address, "list")
+    assert "rpc StreamQuery" in run_grpcurl(address, "describe", "malla.query.v1.QueryService")

@@ -21,13 +21,13 @@ from common.channel import open_channel
 from common.errors import UnavailableError
 from common.settings import REPOSITORY, StoreSettings
 from common.store import Store
-from common.tasks import stop
 from tests.fakes.calls import metadata
 from tests.fakes.engine import FakeEngine
 from tests.fakes.servers import embedding_server
 from tests.fakes.waiting import until
 
 KILLS = 3
+DOCUMENTS = 8
 LINES = 40
 BATCH = 4
 
@@ -82,10 +82,9 @@ def lines_of(name: str) -> list[str]:
 
 
 async def add_documents(server: Server, acknowledged: dict[str, str]) -> None:
-    """Sends documents until told to stop; notes those whose acknowledgement arrived."""
-    number = 0
-    while True:
-        name = f"doc-{number}"
+    """Sends documents, each until it is acknowledged, and notes it then."""
+    while len(acknowledged) < DOCUMENTS:
+        name = f"doc-{len(acknowledged)}"
         request = pb.CreateDocumentRequest(
             collection_id="manual", text="\n".join(lines_of(name)), document_id=name, request_id=f"key-{name}"
         )
@@ -95,8 +94,7 @@ async def add_documents(server: Server, acknowledged: dict[str, str]) -> None:
             await asyncio.sleep(0.05)  # the server is down: the same request again
             continue
         acknowledged[name] = answer.job_id
-        number += 1
-        await asyncio.sleep(0.1)  # the pace of the uploads; nothing waits for it
+        await asyncio.sleep(0.2)  # the pace of the uploads: some come between the kills; nothing waits for it
 
 
 @pytest.mark.timeout(100)
@@ -116,8 +114,7 @@ async def test_what_was_acknowledged_is_searchable_once_after_any_number_of_kill
             server.end(signal.SIGKILL)
             engine.release()
             await server.start()
-        await until(lambda: len(acknowledged) >= 5)
-        await stop([adding])
+        await adding
         await until(lambda: all_ended(store), 40)
         assert server.end(signal.SIGTERM) == 0
     await assert_each_once(store, acknowledged)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 from common.context import Context
 from common.errors import InvalidArgumentError
@@ -98,6 +99,7 @@ class HoldConversation:
             for event in _replayed(first):
                 yield event
             return
+        held.changes |= _newest(spec)
         history = [turn for turn in held.recent if turn.text and turn.message_id not in {writer.user_id, writer.answer_id}]
         reason = held.conversation.handoff_reason if held.conversation.handed_off else _reason_before_search(spec, agent, held)
         if reason:
@@ -172,6 +174,16 @@ def _fresh(spec: ChatSpec) -> ConversationRecord:
         created_at=now,
         updated_at=now,
     )
+
+
+def _newest(spec: ChatSpec) -> dict[str, Any]:
+    """What a conversation takes over from its last message."""
+    fields: dict[str, Any] = {"id_agente": spec.id_agente}
+    if spec.origin:
+        fields["origin"] = spec.origin
+    if spec.visitor is not None:
+        fields["visitor"] = spec.visitor.model_dump(mode="json")
+    return fields
 
 
 def _reason_before_search(spec: ChatSpec, agent: AgentRecord, held: Held) -> str:
