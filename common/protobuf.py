@@ -44,7 +44,9 @@ def _field_value(field: FieldDescriptor, value: Any) -> Any:
 
 def _single_value(field: FieldDescriptor, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return str(_enum(field).values_by_number[value].name)
+        # A newer peer may know more values; to us they are the unspecified one.
+        values = _enum(field).values_by_number
+        return str(values.get(value, values[0]).name)
     if field.type != FieldDescriptor.TYPE_MESSAGE:
         return value
     if isinstance(value, timestamp_pb2.Timestamp):

@@ -18,10 +18,19 @@ KEEPALIVE_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 
+# These call a model, which bills again for every try. A call that no server has seen is still made again, as gRPC always does.
+_CALLS_A_MODEL = (
+    {"service": "malla.chat.v1.ChatService"},
+    {"service": "malla.query.v1.QueryService", "method": "Query"},
+    {"service": "malla.query.v1.QueryService", "method": "StreamQuery"},
+    {"service": "malla.query.v1.InternalQueryService", "method": "InternalQuery"},
+)
+
 # gRFC A6. UNAVAILABLE only: the call was not processed, or the server said that trying again is right.
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
+            {"name": _CALLS_A_MODEL},
             {
                 "name": [{}],
                 "retryPolicy": {
@@ -31,7 +40,7 @@ _SERVICE_CONFIG = json.dumps(
                     "backoffMultiplier": 2,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
-            }
+            },
         ],
         "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
     }

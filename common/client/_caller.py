@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+from malla.chat.v1 import chat_pb2_grpc
 from malla.embedding.v1 import embedding_pb2_grpc
 from malla.ingestion.v1 import ingestion_pb2_grpc
 from malla.query.v1 import query_pb2_grpc
@@ -73,6 +74,9 @@ class Calls:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._agents = chat_pb2_grpc.AgentServiceStub(caller.channel)
+        self._chat = chat_pb2_grpc.ChatServiceStub(caller.channel)
+        self._conversations = chat_pb2_grpc.ConversationServiceStub(caller.channel)
         self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(caller.channel)
         self._ingestion = ingestion_pb2_grpc.IngestionServiceStub(caller.channel)
         self._query = query_pb2_grpc.QueryServiceStub(caller.channel)

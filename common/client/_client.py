@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Self
 
 from common.channel import open_channel
+from common.client._agents import AgentCalls
 from common.client._caller import Caller
+from common.client._chat import ChatCalls
 from common.client._collections import CollectionCalls
+from common.client._conversations import ConversationCalls
 from common.client._documents import DocumentCalls
 from common.client._jobs import JobCalls
 from common.client._queries import QueryCalls
 from common.context import Context
 
 
-class MallaClient(CollectionCalls, DocumentCalls, JobCalls, QueryCalls):
+class MallaClient(AgentCalls, ChatCalls, CollectionCalls, ConversationCalls, DocumentCalls, JobCalls, QueryCalls):
     """Calls Malla over gRPC.
 
         async with MallaClient("127.0.0.1:8080", token) as malla:

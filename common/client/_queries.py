@@ -10,6 +10,7 @@ from malla.embedding.v1 import embedding_pb2
 from malla.query.v1 import query_pb2 as pb
 
 from common.client._caller import DEADLINE_S, STREAM_DEADLINE_S, Calls
+from common.client._events import answer_events
 from common.client._options import QueryOptions, SearchOptions, request_of
 from common.models import ChatEvent, EmbeddingKind, EmbeddingResponse, QueryResponse, SearchResponse
 from common.protobuf import from_message
@@ -40,12 +41,9 @@ class QueryCalls(Calls):
         A failure before the first event is raised; a later one is the event `error` that the stream ends in.
         """
         request = request_of(pb.QueryRequest, {"collection_id": collection_id, "query": query, **options})
-        async with aclosing(self._caller.stream(self._query.StreamQuery, request, timeout_s)) as messages:
-            async for message in messages:
-                event = from_message(ChatEvent, message)
+        async with aclosing(answer_events(self._caller.stream(self._query.StreamQuery, request, timeout_s))) as events:
+            async for event in events:
                 yield event
-                if event.done or event.error:
-                    return  # the status that follows an `error` says the same again
 
     async def embed(
         self,

@@ -6,9 +6,10 @@ Written for MongoDB and for servers that speak its wire protocol: plain inserts,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from pymongo import AsyncMongoClient, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
@@ -22,7 +23,10 @@ Row = dict[str, Any]
 Query = Mapping[str, Any]
 Order = Sequence[tuple[str, int]]
 
+T = TypeVar("T")
+
 _DUPLICATE_KEY = 11000
+_UNREACHABLE = (AutoReconnect, ConnectionFailure, ExecutionTimeout, NetworkTimeout)
 
 _INDEXES: tuple[tuple[str, Order, bool], ...] = (
     ("collections", (("tenant_id", 1), ("collection_id", 1)), True),
@@ -52,57 +56,52 @@ class Rows:
 
     async def insert(self, row: Row) -> bool:
         """Inserts a row; returns False, and changes nothing, where its key is taken."""
-        with _translated():
-            try:
-                await self._collection.insert_one({**row, **self._scope})
-            except DuplicateKeyError:
-                return False
-            return True
+        try:
+            await _run(self._collection.insert_one({**row, **self._scope}))
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def insert_missing(self, rows: Sequence[Row]) -> None:
         """Inserts the rows whose key is not taken yet."""
         if not rows:
             return
-        with _translated():
-            try:
-                await self._collection.insert_many([{**row, **self._scope} for row in rows], ordered=False)
-            except BulkWriteError as error:
-                if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
-                    raise
+        try:
+            await _run(self._collection.insert_many([{**row, **self._scope} for row in rows], ordered=False))
+        except BulkWriteError as error:
+            if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
 
     async def find_one(self, query: Query, *, order: Order | None = None) -> Row | None:
         """Returns the first row that matches."""
-        with _translated():
-            return await self._collection.find_one({**query, **self._scope}, sort=order)
+        return await _run(self._collection.find_one({**query, **self._scope}, sort=order))
 
     async def find(self, query: Query, *, order: Order, limit: int = 0, omit: Sequence[str] = ()) -> AsyncIterator[Row]:
         """Yields the rows that match, in order, at most `limit` of them (0 for all), without the fields in `omit`."""
-        with _translated():
-            cursor = self._collection.find({**query, **self._scope}, dict.fromkeys(omit, 0) or None).sort(list(order))
-            async for row in cursor.limit(limit):
-                yield row
+        cursor = self._collection.find({**query, **self._scope}, dict.fromkeys(omit, 0) or None).sort(list(order)).limit(limit)
+        for row in await _run(cursor.to_list()):
+            yield row
 
     async def count(self, query: Query) -> int:
         """Returns how many rows match."""
-        with _translated():
-            return await self._collection.count_documents({**query, **self._scope})
+        return await _run(self._collection.count_documents({**query, **self._scope}))
 
     async def update(self, query: Query, change: Query) -> bool:
         """Changes the first row that matches; returns whether there was one."""
-        with _translated():
-            return (await self._collection.update_one({**query, **self._scope}, change)).matched_count > 0
+        return (await _run(self._collection.update_one({**query, **self._scope}, change))).matched_count > 0
 
     async def update_returning(self, query: Query, change: Query, *, order: Order | None = None) -> Row | None:
         """Changes the first row that matches, atomically, and returns it as changed."""
-        with _translated():
-            return await self._collection.find_one_and_update(
+        changed: Row | None = await _run(
+            self._collection.find_one_and_update(
                 {**query, **self._scope}, change, sort=order, return_document=ReturnDocument.AFTER
             )
+        )
+        return changed
 
     async def delete(self, query: Query) -> int:
         """Deletes the rows that match; returns how many there were."""
-        with _translated():
-            return (await self._collection.delete_many({**query, **self._scope})).deleted_count
+        return (await _run(self._collection.delete_many({**query, **self._scope}))).deleted_count
 
 
 class Store:
@@ -123,14 +122,12 @@ class Store:
 
     async def ping(self) -> None:
         """Raises UnavailableError when the database does not answer."""
-        with _translated():
-            await self._database.command("ping")
+        await _run(self._database.command("ping"))
 
     async def prepare(self) -> None:
         """Creates the indexes that are missing."""
-        with _translated():
-            for name, keys, unique in _INDEXES:
-                await self._database[name].create_index(list(keys), unique=unique)
+        for name, keys, unique in _INDEXES:
+            await _run(self._database[name].create_index(list(keys), unique=unique))
 
 
 @asynccontextmanager
@@ -148,9 +145,19 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[Store]:
         await client.close()
 
 
-@contextmanager
-def _translated() -> Any:
+async def _run(operation: Coroutine[Any, Any, T]) -> T:
+    """Runs one operation to its end, also when the caller is cancelled; the cancellation is raised then.
+
+    The driver can swallow a cancellation that reaches it (`asyncio.wait_for` before Python 3.12, gh-86296): a caller that left
+    would go on as if it had stayed. Waiting for the end keeps what the caller does next from overtaking the operation.
+    """
+    task = asyncio.ensure_future(operation)
     try:
-        yield
-    except (AutoReconnect, ConnectionFailure, ExecutionTimeout, NetworkTimeout) as error:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
+    except _UNREACHABLE as error:
         raise UnavailableError("database") from error

@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from common.errors import MallaError
-from services.cli.commands import ask, demo, down, evaluate, ingest, logs, search, status, token, up
+from services.cli.commands import agents, ask, chat, demo, down, evaluate, ingest, logs, search, status, token, up
 from services.cli.output import CliError, error_console
 from services.cli.settings import CliSettings
 
@@ -28,8 +28,10 @@ app.command("logs")(logs.logs)
 app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
+app.add_typer(agents.app, name="agents")
 app.add_typer(token.app, name="token")
 
 _INTERRUPTED = 130

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -67,3 +68,21 @@ def call(edge: Edge, work: Callable[[MallaClient], Coroutine[Any, Any, T]]) -> T
             return await work(client)
 
     return asyncio.run(with_client())
+
+
+@contextmanager
+def connected(edge: Edge) -> Iterator[tuple[asyncio.Runner, MallaClient]]:
+    """Keeps one client open from call to call, for a command that waits for a person in between.
+
+    Ctrl-C during `runner.run` cancels what runs and raises KeyboardInterrupt; the client can be used again after it.
+    """
+
+    async def opened() -> MallaClient:
+        return MallaClient(edge.address, edge.token)
+
+    with asyncio.Runner() as runner:
+        client = runner.run(opened())
+        try:
+            yield runner, client
+        finally:
+            runner.run(client.close())

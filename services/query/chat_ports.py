@@ -28,8 +28,8 @@ class ConfiguredModels(Protocol):
 class Agents(Protocol):
     """Agents of tenants."""
 
-    async def next_number(self, tenant_id: str) -> int:
-        """Returns a number no agent of the tenant had."""
+    async def next_number(self, tenant_id: str, request_id: str, *, taken: int = 0) -> int:
+        """Returns a number no agent of the tenant had; the same to a repeated request, unless it is `taken` meanwhile."""
         ...
 
     async def add(self, tenant_id: str, agent: AgentRecord) -> bool:

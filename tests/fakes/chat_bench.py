@@ -14,6 +14,7 @@ from malla.chat.v1 import chat_pb2_grpc as rpc
 from malla.chat.v1 import event_pb2
 
 from common.llm import LlmRouter
+from common.server import serving
 from common.store import Store
 from services.query.adapters.agents import MongoAgents
 from services.query.adapters.conversations import MongoConversations
@@ -25,10 +26,10 @@ from services.query.settings import QuerySettings
 from tests.fakes.calls import Failure, failure_of, metadata
 from tests.fakes.llm_upstream import Upstream, running_upstream, settings_for
 from tests.fakes.query import MemoryRecord, WordEmbedder
-from tests.fakes.servers import channel_to
 
 LIGHT = "La luz roja del módem indica que no hay señal óptica."
 BILL = "La factura se paga el día cinco de cada mes en cualquier banco."
+_CHANNEL = (("grpc.enable_retries", 0), ("grpc.max_send_message_length", -1))
 QUESTION = "¿Qué indica la luz roja del módem?"
 
 
@@ -123,5 +124,9 @@ async def chatting_with(
             conversations=MongoConversations(store),
             models=RouterModels(router),
         )
-        async with channel_to(settings, services(settings, adapters)) as channel:
+        # A channel that tries nothing again, so that a test sees each call once.
+        async with (
+            serving(settings, services(settings, adapters)) as address,
+            grpc.aio.insecure_channel(address, options=_CHANNEL) as channel,
+        ):
             yield ChatBench(channel, upstream, record, store)

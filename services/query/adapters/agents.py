@@ -15,8 +15,19 @@ class MongoAgents:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def next_number(self, tenant_id: str) -> int:
-        """Returns a number no agent of the tenant had."""
+    async def next_number(self, tenant_id: str, request_id: str, *, taken: int = 0) -> int:
+        """Returns a number no agent of the tenant had; the same to a repeated request, unless it is `taken` meanwhile."""
+        number = await self._count(tenant_id)
+        if not request_id:
+            return number
+        counters = self._store.rows(tenant_id, "counters")
+        key = {"_id": f"{tenant_id}/agents/{request_id}"}
+        if not await counters.insert({**key, "value": number}):
+            await counters.update({**key, "value": taken}, {"$set": {"value": number}})
+        row = await counters.find_one(key)
+        return number if row is None else int(row["value"])
+
+    async def _count(self, tenant_id: str) -> int:
         counters = self._store.rows(tenant_id, "counters")
         key = {"_id": f"{tenant_id}/agents"}
         await counters.insert({**key, "value": 0})

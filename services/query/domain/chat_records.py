@@ -31,7 +31,12 @@ class AgentRecord(BaseModel):
 
 
 class TurnRecord(BaseModel):
-    """A turn's row. `number` counts the turns of its conversation, from 1."""
+    """A turn's row.
+
+    Attributes:
+        number: Counts the turns of its conversation, from 1.
+        handoff_reason: Why a human got the message that it is or answers; empty where none did.
+    """
 
     message_id: str = Field(alias="_id")
     conversation_uid: str
@@ -44,6 +49,7 @@ class TurnRecord(BaseModel):
     usage: TokenUsage | None = None
     model: str = ""
     finish_reason: str = ""
+    handoff_reason: str = ""
     latency_ms: int = 0
     created_at: int
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-_ASKS_FOR_PERSON = re.compile(
-    r"\b(hablar|comunic\w*|pas[ae]\w*|transfier\w*|contact\w*|quiero|necesito|atiend\w*)\b.{0,40}"
-    r"\b(persona|humano|humana|agente|asesor|asesora|operador|operadora|representante|ejecutivo|ejecutiva|supervisor|supervisora)\b"
-    r"|\b(talk|speak|connect|transfer|put|want|need|get)\b.{0,40}"
-    r"\b(person|human|agent|representative|operator|advisor|adviser|supervisor|someone real|somebody real)\b",
-    re.IGNORECASE | re.DOTALL,
+_PERSONA = (
+    r"(?:(?:una?|el|la|su|algun|alguna|otro|otra)\s+)?(?:ser\s+|buena?\s+)?"
+    r"(?:persona|human[oa]|agente|asesora?|operadora?|representante|ejecutiv[oa]|supervisora?)\b"
 )
+_PERSON = (
+    r"(?:(?:an?|the|your|some|another)\s+)?(?:real\s+|live\s+|actual\s+|human\s+)?"
+    r"(?:person|human|agent|representative|operator|advis[oe]r|supervisor)\b(?!['’]s)"
+)
+# Orders and wishes only: "I talked to an agent" and "a plan for one person" ask for nobody. Spanish without its accents.
+_ASKS_FOR_PERSON = re.compile(
+    rf"\b(?:hablar|chatear|comunicarme|contactar|contactarme)\s+con\s+(?:{_PERSONA}|alguien\b)"
+    rf"|\b(?:pas|comuni[cq]|transf|contact|pon|deriv)\w*me\s+(?:con|a)\s+{_PERSONA}"
+    rf"|\bme\s+(?:pasas?|pasan|comunicas?|comunican|transfieres?|transfieren|pones?|ponen)\s+(?:con|a)\s+{_PERSONA}"
+    rf"|\bme\s+atiend\w+\s+{_PERSONA}"
+    rf"|\b(?:quiero|quisiera|necesito|prefiero|deseo)\s+(?:a\s+)?una?\s+{_PERSONA}(?!\s+de\b)"
+    rf"|\b(?:talk|speak|chat)\s+(?:to|with)\s+(?:{_PERSON}|some(?:one|body)\b)"
+    rf"|\b(?:connect|transfer|put|pass)\s+me\s+(?:through\s+|over\s+)?(?:to|with)\s+{_PERSON}"
+    rf"|\b(?:want|need|get\s+me|give\s+me)\s+(?:{_PERSON}|some(?:one|body)\s+real\b)",
+    re.IGNORECASE,
+)
+_ACCENTS = str.maketrans("áéíóúÁÉÍÓÚ", "aeiouAEIOU")
 _LEANS_ON_CONTEXT = re.compile(
     r"^\W*(y|e|o|pero|entonces|and|but|or|so|then|what about|how about)\b"
     r"|\b(eso|esa|ese|esto|esta|este|esos|esas|ello|lo mismo|la misma|el mismo|ahí|allí)\b"
@@ -22,7 +37,8 @@ _FEW_WORDS = 4
 
 def asks_for_person(message: str) -> bool:
     """Whether the visitor asks for a human, in Spanish or English."""
-    return _ASKS_FOR_PERSON.search(message) is not None
+    composed = unicodedata.normalize("NFC", message)
+    return _ASKS_FOR_PERSON.search(composed.translate(_ACCENTS)) is not None
 
 
 def search_text(message: str, previous: str) -> str:

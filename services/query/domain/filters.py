@@ -23,6 +23,8 @@ def compile_filter(conditions: Mapping[str, Any]) -> Predicate:
 
 
 def _compile(name: str, wanted: Any) -> _Test:
+    if isinstance(wanted, list):
+        raise InvalidArgumentError([(f"filter.{name}", 'to match one of several values write {"in": [...]}')])
     if not isinstance(wanted, Mapping):
         return _any(lambda value: bool(value == wanted))
     tests = [_operator(name, operator, operand) for operator, operand in wanted.items()]

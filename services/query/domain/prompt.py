@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from common.models import SearchResult
 
 _CHARACTERS_PER_TOKEN = 3.5
+_MARK = re.compile(r"<\s*(/?)\s*passages\s*>", re.IGNORECASE)
 _LANGUAGES = {"es": "español", "en": "English", "pt": "português", "fr": "français", "de": "Deutsch", "it": "italiano"}
 
 _RULES = """\
@@ -97,4 +99,4 @@ def _passage(number: int, passage: SearchResult) -> str:
 
 def _harmless(text: str) -> str:
     # A document must not be able to close the block it stands in.
-    return text.replace("<passages>", "(passages)").replace("</passages>", "(/passages)")
+    return _MARK.sub(r"(\1passages)", text)

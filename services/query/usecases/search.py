@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.context import Context
 from common.errors import InvalidArgumentError, NotFoundError
 from common.models import EmbeddingKind, SearchMode, SearchResult, TokenUsage
-from services.query.domain.collection_index import Search
+from common.tasks import stop
+from services.query.domain.collection_index import CollectionIndex, Search
 from services.query.domain.filters import compile_filter
 from services.query.ports import Embedder, Record, Vectors
 from services.query.usecases.follow import FollowCollections
@@ -74,7 +76,9 @@ class SearchPassages:
             raise NotFoundError(
                 "collection", spec.collection_id, "Create it with POST /api/v1/collections; GET /api/v1/collections lists them."
             )
-        index, vectors = await asyncio.gather(self._follow.at_least(collection, spec.min_seq, ctx), self._vector_of(spec, ctx))
+        async with _beside(self._follow.at_least(collection, spec.min_seq, ctx)) as followed:
+            vectors = await self._vector_of(spec, ctx)
+            index = await followed
         search = Search(
             text=spec.query,
             mode=spec.mode,
@@ -109,3 +113,13 @@ class SearchPassages:
         if spec.mode is SearchMode.LEXICAL:
             return None
         return await self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, CollectionIndex]) -> AsyncIterator[asyncio.Task[CollectionIndex]]:
+    """Runs work beside the block, and no longer than it: a block that fails does not leave it behind."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        await stop([task])

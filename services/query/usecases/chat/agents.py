@@ -17,6 +17,9 @@ from services.query.ports import Record
 _FIXED = {"id_agente", "created_at", "updated_at"}
 CHANGEABLE = tuple(name for name in Agent.model_fields if name not in _FIXED)
 
+_USUAL_RULE = HandoffRule(on_request=True)
+_LARGEST_NUMBER = 2**31 - 1
+
 
 async def existing_agent(agents: Agents, tenant_id: str, id_agente: int) -> AgentRecord:
     """Returns an agent. Raises NotFoundError."""
@@ -37,23 +40,24 @@ class ManageAgents:
         """Creates an agent. Raises AlreadyExistsError for a taken number, NotFoundError for an unknown collection."""
         if request_id and (first := await self._agents.made_by(ctx.tenant_id, request_id)) is not None:
             return first.view()
-        if not agent.name.strip():
-            raise InvalidArgumentError([("name", "must hold more than white space")])
+        _check_name(agent)
         await self._check_collections(agent.collections, ctx)
         now = now_ms()
         record = AgentRecord(
             **agent.model_dump(include={*CHANGEABLE} - {"handoff"}),
-            id_agente=agent.id_agente or await self._agents.next_number(ctx.tenant_id),
-            handoff=agent.handoff or HandoffRule(on_request=True),
+            id_agente=agent.id_agente or await self._agents.next_number(ctx.tenant_id, request_id),
+            handoff=agent.handoff or _USUAL_RULE,
             request_id=request_id,
             created_at=now,
             updated_at=now,
         )
         while not await self._agents.add(ctx.tenant_id, record):
+            if request_id and (first := await self._agents.made_by(ctx.tenant_id, request_id)) is not None:
+                return first.view()
             if agent.id_agente:
                 raise AlreadyExistsError("agent", str(agent.id_agente))
             # Someone chose the number that the counter had come to.
-            record.id_agente = await self._agents.next_number(ctx.tenant_id)
+            record.id_agente = await self._agents.next_number(ctx.tenant_id, request_id, taken=record.id_agente)
         return record.view()
 
     async def get(self, id_agente: int, ctx: Context) -> Agent:
@@ -64,7 +68,7 @@ class ManageAgents:
         """Returns a page of agents and the token of the next. Raises InvalidArgumentError for a foreign token."""
         size = page_size or DEFAULT_PAGE_SIZE
         after = from_page_token(page_token) or "0"
-        if not after.isdecimal():
+        if not after.isdecimal() or int(after) > _LARGEST_NUMBER:
             raise InvalidArgumentError([("page_token", "must be the next_page_token of an earlier page")])
         found = [agent async for agent in self._agents.page(ctx.tenant_id, int(after), size + 1)]
         token = to_page_token(str(found[size - 1].id_agente)) if len(found) > size else ""
@@ -75,8 +79,11 @@ class ManageAgents:
         wrong = [name for name in names if name not in CHANGEABLE]
         if wrong:
             raise InvalidArgumentError(("update_mask", f"'{name}' is not one of {', '.join(CHANGEABLE)}") for name in wrong)
+        if "name" in names:
+            _check_name(agent)
         if "collections" in names:
             await self._check_collections(agent.collections, ctx)
+        agent = agent.model_copy(update={"handoff": agent.handoff or _USUAL_RULE})
         fields: dict[str, Any] = {name: value for name, value in agent.model_dump(mode="json").items() if name in names}
         changed = await self._agents.change(ctx.tenant_id, id_agente, {**fields, "updated_at": now_ms()})
         if changed is None:
@@ -92,3 +99,8 @@ class ManageAgents:
         for name in names:
             if await self._record.collection(ctx.tenant_id, name) is None:
                 raise NotFoundError("collection", name, "Create it with POST /api/v1/collections before an agent uses it.")
+
+
+def _check_name(agent: Agent) -> None:
+    if not agent.name.strip():
+        raise InvalidArgumentError([("name", "must hold more than white space")])

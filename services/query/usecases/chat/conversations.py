@@ -6,12 +6,14 @@ import json
 
 from common.context import Context
 from common.errors import Code, InvalidArgumentError, MallaError, NotFoundError
-from common.models import Conversation, Turn, TurnRole
+from common.models import Conversation, Turn, TurnRole, TurnState
 from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
 from common.store import now_ms
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
-from services.query.usecases.chat.turns import TakeTurns, message_id
+from services.query.usecases.chat.turns import TakeTurns, known_turn, message_id
+
+_LATEST_MS = 2**53
 
 
 class NotHandedOffError(MallaError):
@@ -36,12 +38,14 @@ class ManageConversations:
 
     async def get(self, session_id: str, ctx: Context) -> Conversation:
         """Returns a conversation with its turns. Raises NotFoundError."""
-        record = await self._existing(session_id, ctx)
-        turns = await self._conversations.turns(ctx.tenant_id, record.uid)
-        if record.owned_until < now_ms():
-            # The server that answered is gone; whoever takes the next turn stores what is shown here.
-            turns = [turn.settled() for turn in turns]
-        return record.view(turns)
+        record, turns = await self._read(session_id, ctx)
+        left = _left_running(record, turns)
+        if left:
+            # A turn may have begun or ended between the two reads: only what stands alike twice was left by its server. Whoever
+            # takes the next turn stores what is shown here.
+            record, turns = await self._read(session_id, ctx)
+            left &= _left_running(record, turns)
+        return record.view([turn.settled() if turn.message_id in left else turn for turn in turns])
 
     async def page(self, page_size: int, page_token: str, handed_off: bool, ctx: Context) -> tuple[list[Conversation], str]:
         """Returns a page of conversations and the token of the next. Raises InvalidArgumentError for a foreign token."""
@@ -82,7 +86,7 @@ class ManageConversations:
                 author=author,
                 created_at=now_ms(),
             )
-            first = next((known for known in held.recent if known.message_id == turn.message_id), None)
+            first = await known_turn(self._conversations, held, turn.message_id, ctx) if request_id else None
             if first is None:
                 await self._conversations.add_turns(ctx.tenant_id, [turn])
                 held.added([turn])
@@ -93,6 +97,10 @@ class ManageConversations:
             held.changes |= {**fields, "updated_at": now_ms()}
         return await self.get(session_id, ctx)
 
+    async def _read(self, session_id: str, ctx: Context) -> tuple[ConversationRecord, list[TurnRecord]]:
+        record = await self._existing(session_id, ctx)
+        return record, await self._conversations.turns(ctx.tenant_id, record.uid)
+
     async def _existing(self, session_id: str, ctx: Context) -> ConversationRecord:
         record = await self._conversations.get(ctx.tenant_id, session_id)
         if record is None:
@@ -100,11 +108,18 @@ class ManageConversations:
         return record
 
 
+def _left_running(record: ConversationRecord, turns: list[TurnRecord]) -> set[str]:
+    """Returns the identifiers of the turns that run although nobody has the conversation's turn."""
+    if record.owned_until >= now_ms():
+        return set()
+    return {turn.message_id for turn in turns if turn.state is TurnState.RUNNING}
+
+
 def _place(token: str) -> tuple[int, str] | None:
     if not token:
         return None
     try:
         updated_at, session_id = json.loads(token)
-        return int(updated_at), str(session_id)
-    except (ValueError, TypeError) as error:
+        return max(0, min(int(updated_at), _LATEST_MS)), str(session_id)
+    except (ValueError, TypeError, OverflowError) as error:
         raise InvalidArgumentError([("page_token", "must be the next_page_token of an earlier page")]) from error

@@ -147,13 +147,10 @@ class HoldConversation:
 
     async def _handed_off(self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter) -> AsyncGenerator[Event, None]:
         """The bot says nothing: the message is kept for the human who has the conversation."""
-        await writer.only_user(spec.message)
+        stored_as = await writer.handed_off(spec.message, reason)
         held.changes |= {"handed_off": True, "handoff_reason": reason}
-        done = Done(message_id=writer.user_id, finish_reason="handoff", metadata={"handoff": reason})
-        if writer.first is not None:
-            await writer.complete(done.model_copy(update={"message_id": writer.answer_id}))
-        yield ChatEvent(handoff=Handoff(reason=reason))
-        yield ChatEvent(done=done)
+        for event in _handoff_events(stored_as, reason):
+            yield event
 
     async def _retrieve(self, spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord], ctx: Context) -> Found:
         asked = [turn.text for turn in history if turn.role is TurnRole.USER]
@@ -211,7 +208,14 @@ def _question(spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord]) -> 
     )
 
 
+def _handoff_events(message_id: str, reason: str, **facts: bool) -> list[Event]:
+    done = Done(message_id=message_id, finish_reason="handoff", metadata={"handoff": reason, **facts})
+    return [ChatEvent(handoff=Handoff(reason=reason)), ChatEvent(done=done)]
+
+
 def _replayed(turn: TurnRecord) -> list[Event]:
+    if turn.handoff_reason:
+        return _handoff_events(turn.message_id, turn.handoff_reason, replayed=True)
     done = Done(
         message_id=turn.message_id,
         answer=turn.text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,8 @@ from common.tasks import stop
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
 from services.query.domain.prompt import estimate_tokens
+
+log = logging.getLogger("malla.query")
 
 _POLL_S = 0.05
 _SAVE_EVERY_S = 1.0
@@ -57,11 +60,13 @@ class Held:
 
     Attributes:
         recent: The last turns, oldest first.
+        whole: Whether these are all turns.
         changes: Fields of the conversation that change when the turn is given back.
     """
 
     conversation: ConversationRecord
     recent: list[TurnRecord]
+    whole: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -93,6 +98,7 @@ class TakeTurns:
         try:
             turns = await self._conversations.turns(ctx.tenant_id, conversation.uid, last=_RECENT_TURNS)
             held.recent = [await self._settled(turn, ctx) for turn in turns]
+            held.whole = len(turns) < _RECENT_TURNS
             yield held
         finally:
             await stop([keeper])
@@ -113,7 +119,10 @@ class TakeTurns:
     async def _keep(self, held: Held, ctx: Context) -> None:
         while True:
             await asyncio.sleep(self._rules.lease_s / 3)
-            await self._change(held, ctx, owned_until=now_ms() + self._lease_ms)
+            try:
+                await self._change(held, ctx, owned_until=now_ms() + self._lease_ms)
+            except MallaError as error:  # The lease outlasts one renewal that fails.
+                log.warning("a turn's lease was not renewed: %s", error.reason)
 
     async def _settled(self, turn: TurnRecord, ctx: Context) -> TurnRecord:
         settled = turn.settled()
@@ -143,18 +152,28 @@ class TurnWriter:
         self._began = time.monotonic()
         self._saved = self._began
         self._pieces: list[str] = []
+        self._begun = False
+        self._ended = False
         uid = held.conversation.uid
         self.user_id = message_id(uid, key, "u")
         self.answer_id = message_id(uid, key, "a")
 
     async def find_first(self) -> TurnRecord | None:
-        """Returns the answer that a message with this key got before; None for a new message, or one without a key."""
-        if self._key:
-            self.first = await self._conversations.get_turn(self._ctx.tenant_id, self.answer_id)
-        return self.first
+        """Returns the turn a message with this key led to before: its answer, or itself where a human got it.
+
+        None for a new message, or one without a key.
+        """
+        if not self._key:
+            return None
+        self.first = await self._known(self.answer_id)
+        if self.first is not None:
+            return self.first
+        asked = await self._known(self.user_id)
+        return asked if asked is not None and asked.handoff_reason else None
 
     async def begin(self, text: str) -> None:
         """Stores the visitor's message, and the answer as running; once only for a repeated message."""
+        self._begun = True
         if self.first is not None:
             await self._change(state=TurnState.RUNNING.value, finish_reason="", text="")
             return
@@ -162,10 +181,13 @@ class TurnWriter:
             (self.user_id, TurnRole.USER, TurnState.COMPLETE, text), (self.answer_id, TurnRole.ASSISTANT, TurnState.RUNNING, "")
         )
 
-    async def only_user(self, text: str) -> None:
-        """Stores the visitor's message to a human; once only for a repeated message."""
-        if all(turn.message_id != self.user_id for turn in self._held.recent):
-            await self._add((self.user_id, TurnRole.USER, TurnState.COMPLETE, text))
+    async def handed_off(self, text: str, reason: str) -> str:
+        """Stores that a human got the visitor's message, and returns the identifier of the turn that says so."""
+        if self._begun or self.first is not None:
+            await self._end(TurnState.COMPLETE, "handoff", text="", handoff_reason=reason)
+            return self.answer_id
+        await self._add((self.user_id, TurnRole.USER, TurnState.COMPLETE, text), handoff_reason=reason)
+        return self.user_id
 
     async def note(self, piece: str) -> None:
         """Remembers a piece of the answer; what is there is stored every second, for a server that dies."""
@@ -196,13 +218,18 @@ class TurnWriter:
         self._note_failures(self._held.conversation.failures + 1)
 
     async def _cut(self, state: TurnState, finish_reason: str) -> None:
+        if self._ended:
+            return  # The reader left with the whole answer stored.
         text = "".join(self._pieces)
         # The provider's count comes with the end that did not come.
         tokens = estimate_tokens(text) if text else 0
         usage = TokenUsage(output_tokens=tokens, total_tokens=tokens, estimated=True)
         await self._end(state, finish_reason, text=text, usage=usage.model_dump(mode="json"))
 
-    async def _add(self, *rows: tuple[str, TurnRole, TurnState, str]) -> None:
+    async def _known(self, identifier: str) -> TurnRecord | None:
+        return await known_turn(self._conversations, self._held, identifier, self._ctx)
+
+    async def _add(self, *rows: tuple[str, TurnRole, TurnState, str], handoff_reason: str = "") -> None:
         number, now = self._held.next_number, now_ms()
         turns = [
             TurnRecord(
@@ -212,6 +239,7 @@ class TurnWriter:
                 role=role,
                 text=text,
                 state=state,
+                handoff_reason=handoff_reason,
                 created_at=now,
             )
             for i, (identifier, role, state, text) in enumerate(rows)
@@ -222,6 +250,7 @@ class TurnWriter:
     async def _end(self, state: TurnState, finish_reason: str, **fields: Any) -> None:
         latency_ms = int((time.monotonic() - self._began) * 1000)
         await self._change(state=state.value, finish_reason=finish_reason, latency_ms=latency_ms, **fields)
+        self._ended = True
 
     def _note_failures(self, failures: int) -> None:
         if failures != self._held.conversation.failures:
@@ -229,6 +258,14 @@ class TurnWriter:
 
     async def _change(self, **fields: Any) -> None:
         await self._conversations.change_turn(self._ctx.tenant_id, self.answer_id, fields)
+
+
+async def known_turn(conversations: Conversations, held: Held, identifier: str, ctx: Context) -> TurnRecord | None:
+    """Returns a turn of a held conversation; asks the record only where the recent turns cannot tell."""
+    for turn in held.recent:
+        if turn.message_id == identifier:
+            return turn
+    return None if held.whole else await conversations.get_turn(ctx.tenant_id, identifier)
 
 
 def message_id(conversation_uid: str, key: str, side: str) -> str:
