@@ -144,8 +144,8 @@ async def test_a_cut_text_is_reported(engine: OnnxEngine):
     assert done.tokens == sum(min(n, 512) for n in engine.count_tokens(texts, PASSAGE))
 
 
-def test_its_vectors_have_a_name_of_their_own(engine: OnnxEngine, loop: EmbeddedEngine):
-    assert engine.model == f"{loop.model}-int8"
+def test_it_goes_by_the_loops_name_since_their_vectors_can_be_compared(engine: OnnxEngine, loop: EmbeddedEngine):
+    assert engine.model == loop.model
 
 
 def test_the_first_start_converts_and_the_next_reads(engine: OnnxEngine, cache: Path, file: ModelFile):

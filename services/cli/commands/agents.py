@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from common.client import MallaClient
 from common.models import Agent, HandoffRule
+from services.cli.agent_views import agent_table, show_agent
 from services.cli.output import CliError, JsonFlag, console, print_json
 from services.cli.session import DataDir, call, find_edge, settings_for
 
@@ -56,7 +56,7 @@ def list_all(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:
         rows = [agent.model_dump(mode="json") for agent in found]
         print_json({"success": True, "message": f"{len(found)} agents", "agents": rows})
     elif found:
-        console().print(_table(found))
+        console().print(agent_table(found))
     else:
         console().print("There is no agent. Create one: malla agents create --name NAME --collection COLLECTION")
 
@@ -92,7 +92,7 @@ def show(id_agente: Number, data_dir: DataDir = None, as_json: JsonFlag = False)
     if as_json:
         _tell(agent, "OK", as_json)
     else:
-        _show(agent)
+        show_agent(agent)
 
 
 @app.command("update")
@@ -178,40 +178,3 @@ def _tell(agent: Agent, message: str, as_json: bool) -> None:
         print_json({"success": True, "message": message, "agent": agent.model_dump(mode="json")})
     else:
         console().print(message)
-
-
-def _table(found: list[Agent]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("agent", justify="right")
-    for column in ("name", "collections", "model", "language"):
-        table.add_column(column, overflow="fold")
-    for agent in found:
-        model = agent.model or "configured"
-        table.add_row(str(agent.id_agente), agent.name, ", ".join(agent.collections), model, agent.language or "visitor's")
-    return table
-
-
-def _show(agent: Agent) -> None:
-    rule = agent.handoff or HandoffRule()
-    facts = {
-        "Agent": f"{agent.id_agente}  {agent.name}",
-        "Collections": ", ".join(agent.collections) or "none",
-        "Language": agent.language or "the visitor's",
-        "Model": agent.model or "the configured one",
-        "Temperature": "the configured one" if agent.temperature is None else f"{agent.temperature:g}",
-        "Passages": str(agent.k or 5),
-        "Hand-off": _when(rule),
-        "Instructions": agent.instructions or "none",
-    }
-    width = max(len(label) for label in facts)
-    for label, value in facts.items():
-        console().print(f"{label.ljust(width)}  {value}")
-
-
-def _when(rule: HandoffRule) -> str:
-    cases = [
-        "when a person is asked for" if rule.on_request else "",
-        f"below a score of {rule.min_score:g}" if rule.min_score else "",
-        f"after {rule.max_failures} failed answers" if rule.max_failures else "",
-    ]
-    return ", ".join(case for case in cases if case) or "never"
