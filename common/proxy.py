@@ -61,6 +61,7 @@ class Service:
         uploads: Client streams, with their own limit and deadline.
         repeatable: Its calls change and bill nothing: one cut off by a dying replica is sent to another. Elsewhere only a call
             that never began is.
+        asks_model: Its calls may have been billed when they end in UNAVAILABLE, so that is no reason to send them again.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Service:
     streams: tuple[str, ...] = ()
     uploads: tuple[Upload, ...] = ()
     repeatable: bool = False
+    asks_model: bool = False
 
     @property
     def path(self) -> str:
@@ -90,12 +92,14 @@ PUBLIC = (
         "query",
         http=("/api/v1/search", "/api/v1/query"),
         streams=("/api/v1/query/stream",),
+        asks_model=True,
     ),
     Service(
         "malla.chat.v1.ChatService",
         "query",
         http=("/api/v1/groq",),
         streams=("/api/v1/groq/chat/stream",),
+        asks_model=True,
     ),
     Service("malla.chat.v1.AgentService", "query", http=("/api/v1/agents",)),
     Service("malla.chat.v1.ConversationService", "query", http=("/api/v1/conversations",)),
@@ -105,7 +109,7 @@ PUBLIC = (
 INTERNAL = (
     Service("malla.embedding.v1.InternalEmbeddingService", "embedding", http=("/internal/embed",), repeatable=True),
     Service("malla.ingestion.v1.InternalIngestionService", "ingestion", http=("/internal/ingest",)),
-    Service("malla.query.v1.InternalQueryService", "query", http=("/internal/query", "/internal/search")),
+    Service("malla.query.v1.InternalQueryService", "query", http=("/internal/query", "/internal/search"), asks_model=True),
 )
 """Reachable through the mesh listener only."""
 

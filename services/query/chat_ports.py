@@ -60,8 +60,8 @@ class Agents(Protocol):
 class Conversations(Protocol):
     """Conversations of tenants, and their turns."""
 
-    async def open(self, tenant_id: str, fresh: ConversationRecord) -> ConversationRecord:
-        """Returns the conversation of that session; `fresh`, stored, where there is none."""
+    async def begin(self, tenant_id: str, fresh: ConversationRecord) -> bool:
+        """Stores a new conversation; False where its session has one."""
         ...
 
     async def get(self, tenant_id: str, session_id: str) -> ConversationRecord | None:
@@ -78,8 +78,8 @@ class Conversations(Protocol):
         """Deletes a conversation with its turns; False where there is none."""
         ...
 
-    async def take(self, tenant_id: str, uid: str, owner: str, now_ms: int, until_ms: int) -> ConversationRecord | None:
-        """Gives the right to the next turn to `owner` until `until_ms`; None while another has it."""
+    async def take(self, tenant_id: str, session_id: str, owner: str, now_ms: int, until_ms: int) -> ConversationRecord | None:
+        """Gives the right to the next turn to `owner` until `until_ms`; None while another has it, or for no such session."""
         ...
 
     async def change(self, tenant_id: str, uid: str, owner: str, fields: dict[str, Any]) -> bool:

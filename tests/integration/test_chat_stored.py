@@ -86,8 +86,7 @@ class Forgetful(MongoConversations):
 async def test_a_lease_is_renewed_although_the_record_was_away(store: Store):
     conversations = Forgetful(store)
     turns = TakeTurns(conversations, TurnRules(lease_s=0.5, wait_s=0))
-    conversation = await conversations.open("acme", FRESH)
-    async with turns.taken(conversation, CTX) as first:
+    async with turns.taken("s-1", CTX, FRESH) as first:
         taken_until = first.conversation.owned_until
 
         async def renewed() -> bool:
@@ -114,11 +113,11 @@ class Busy(MongoConversations):
 async def test_an_answer_that_begins_while_it_is_read_has_not_failed(store: Store):
     conversations = Busy(store)
     turns = TakeTurns(conversations, TurnRules())
-    conversation = await conversations.open("acme", FRESH)
+    assert await conversations.begin("acme", FRESH)
     async with AsyncExitStack() as stack:
 
         async def begin() -> None:
-            held = await stack.enter_async_context(turns.taken(conversation, CTX))
+            held = await stack.enter_async_context(turns.taken("s-1", CTX))
             await TurnWriter(conversations, held, "k-1", CTX).begin("¿Qué?")
 
         conversations.do = begin

@@ -15,15 +15,9 @@ class MongoConversations:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def open(self, tenant_id: str, fresh: ConversationRecord) -> ConversationRecord:
-        """Returns the conversation of that session; `fresh`, stored, where there is none."""
-        known = await self.get(tenant_id, fresh.session_id)
-        if known is not None:
-            return known
-        row = {"_id": _key(tenant_id, fresh.session_id), **fresh.model_dump(mode="json")}
-        if await self._rows(tenant_id).insert(row):
-            return fresh
-        return await self.get(tenant_id, fresh.session_id) or fresh
+    async def begin(self, tenant_id: str, fresh: ConversationRecord) -> bool:
+        """Stores a new conversation; False where its session has one."""
+        return await self._rows(tenant_id).insert({"_id": _key(tenant_id, fresh.session_id), **fresh.model_dump(mode="json")})
 
     async def get(self, tenant_id: str, session_id: str) -> ConversationRecord | None:
         """Returns a conversation."""
@@ -55,11 +49,10 @@ class MongoConversations:
         await self._turns(tenant_id).delete({"conversation_uid": record.uid})
         return gone > 0
 
-    async def take(self, tenant_id: str, uid: str, owner: str, now_ms: int, until_ms: int) -> ConversationRecord | None:
-        """Gives the right to the next turn to `owner` until `until_ms`; None while another has it."""
-        row = await self._rows(tenant_id).update_returning(
-            {"uid": uid, "owned_until": {"$lte": now_ms}}, {"$set": {"owner": owner, "owned_until": until_ms}}
-        )
+    async def take(self, tenant_id: str, session_id: str, owner: str, now_ms: int, until_ms: int) -> ConversationRecord | None:
+        """Gives the right to the next turn to `owner` until `until_ms`; None while another has it, or for no such session."""
+        free = {"_id": _key(tenant_id, session_id), "owned_until": {"$lte": now_ms}}
+        row = await self._rows(tenant_id).update_returning(free, {"$set": {"owner": owner, "owned_until": until_ms}})
         return None if row is None else ConversationRecord.model_validate(row)
 
     async def change(self, tenant_id: str, uid: str, owner: str, fields: dict[str, Any]) -> bool:

@@ -74,7 +74,7 @@ class ManageConversations:
         """Stores what a human said. Raises NotFoundError, NotHandedOffError."""
         if not text.strip():
             raise InvalidArgumentError([("mensaje", "must hold more than white space")])
-        async with self._turns.taken(await self._existing(session_id, ctx), ctx) as held:
+        async with self._turns.taken((await self._existing(session_id, ctx)).session_id, ctx) as held:
             if not held.conversation.handed_off:
                 raise NotHandedOffError(session_id)
             turn = TurnRecord(
@@ -93,7 +93,7 @@ class ManageConversations:
             return (first or turn).view()
 
     async def _change(self, session_id: str, fields: dict[str, object], ctx: Context) -> Conversation:
-        async with self._turns.taken(await self._existing(session_id, ctx), ctx) as held:
+        async with self._turns.taken((await self._existing(session_id, ctx)).session_id, ctx) as held:
             held.changes |= {**fields, "updated_at": now_ms()}
         return await self.get(session_id, ctx)
 

@@ -74,9 +74,8 @@ class HoldConversation:
         if not spec.message.strip():
             raise InvalidArgumentError([("mensaje", "must hold more than white space")])
         agent = await existing_agent(self._agents, ctx.tenant_id, spec.id_agente)
-        conversation = await self._conversations.open(ctx.tenant_id, _fresh(spec))
         async with (
-            self._turns.taken(conversation, ctx) as held,
+            self._turns.taken(spec.session_id, ctx, _fresh(spec)) as held,
             aclosing(self._exchange(spec, agent, held, ctx)) as events,
         ):
             async for event in events:

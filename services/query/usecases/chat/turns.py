@@ -88,32 +88,38 @@ class TakeTurns:
         self._rules = rules
 
     @asynccontextmanager
-    async def taken(self, conversation: ConversationRecord, ctx: Context) -> AsyncIterator[Held]:
-        """Holds the turn while the block runs. Yields the conversation as it is now.
+    async def taken(self, session_id: str, ctx: Context, fresh: ConversationRecord | None = None) -> AsyncIterator[Held]:
+        """Holds the turn of a session's conversation while the block runs; `fresh` begins where the session has none.
 
         Turns that a dead server left running are marked as failed first. Raises TurnTakenError when it is not free in time.
         """
-        held = Held(await self._take(conversation, ctx), [])
-        keeper = asyncio.create_task(self._keep(held, ctx), name=f"turn-{conversation.uid}")
+        held = await self._take(session_id, fresh, ctx)
+        keeper = asyncio.create_task(self._keep(held, ctx), name=f"turn-{session_id}")
         try:
-            turns = await self._conversations.turns(ctx.tenant_id, conversation.uid, last=_RECENT_TURNS)
-            held.recent = [await self._settled(turn, ctx) for turn in turns]
-            held.whole = len(turns) < _RECENT_TURNS
+            if not held.whole:
+                turns = await self._conversations.turns(ctx.tenant_id, held.conversation.uid, last=_RECENT_TURNS)
+                held.recent = [await self._settled(turn, ctx) for turn in turns]
+                held.whole = len(turns) < _RECENT_TURNS
             yield held
         finally:
             await stop([keeper])
             await asyncio.shield(self._change(held, ctx, **held.changes, owner="", owned_until=0))
 
-    async def _take(self, conversation: ConversationRecord, ctx: Context) -> ConversationRecord:
+    async def _take(self, session_id: str, fresh: ConversationRecord | None, ctx: Context) -> Held:
         owner = uuid.uuid4().hex
         give_up = time.monotonic() + ctx.remaining_s(self._rules.wait_s)
         while True:
             now = now_ms()
-            held = await self._conversations.take(ctx.tenant_id, conversation.uid, owner, now, now + self._lease_ms)
-            if held is not None:
-                return held
+            until = now + self._lease_ms
+            known = await self._conversations.take(ctx.tenant_id, session_id, owner, now, until)
+            if known is not None:
+                return Held(known, [])
+            if fresh is not None:
+                begun = fresh.model_copy(update={"owner": owner, "owned_until": until})
+                if await self._conversations.begin(ctx.tenant_id, begun):
+                    return Held(begun, [], whole=True)
             if time.monotonic() + _POLL_S > give_up:
-                raise TurnTakenError(conversation.session_id)
+                raise TurnTakenError(session_id)
             await asyncio.sleep(_POLL_S)  # the turn may be another server's: the record is the one place that knows
 
     async def _keep(self, held: Held, ctx: Context) -> None:
