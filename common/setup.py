@@ -1,0 +1,54 @@
+"""Writes what the containers share: the signing key, its public half, the compiled contract and the proxy's configuration.
+
+Run: python -m common.setup --folder /etc/malla                   once, before the proxy starts; keeps a key that is there
+     python -m common.setup --folder /etc/malla --token-for acme  prints a token for a tenant
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from common.context import Tier
+from common.proxy import ProxyConfig, render
+from common.settings import DESCRIPTORS
+from common.tokens import KeyRing
+
+
+def write_shared(folder: Path) -> None:
+    """Writes the files under `folder`. The proxy must see them under the same path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    KeyRing.open(folder / "keys").write_jwks(folder / "jwks.json")
+    shutil.copyfile(DESCRIPTORS, folder / DESCRIPTORS.name)
+    proxy = ProxyConfig.container().model_copy(
+        update={"jwks_path": folder / "jwks.json", "descriptors_path": folder / DESCRIPTORS.name}
+    )
+    (folder / "envoy.yaml").write_text(render(proxy))
+    # The proxy runs as another user; the key folder stays closed to it.
+    for path in folder.glob("*.*"):
+        path.chmod(0o644)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m common.setup", description="Writes what the containers share.")
+    parser.add_argument("--folder", type=Path, required=True, help="where; a volume that the proxy mounts, too")
+    parser.add_argument("--token-for", metavar="TENANT", help="print a token for this tenant instead")
+    parser.add_argument("--tier", type=Tier, default=Tier.FREE, choices=list(Tier), help="of the token")
+    parser.add_argument("--hours", type=float, default=24.0, help="the token is valid for")
+    given = parser.parse_args(arguments)
+    if given.token_for is None:
+        write_shared(given.folder)
+    else:
+        keys = KeyRing.open(given.folder / "keys")
+        token = keys.issue(tenant=given.token_for, tier=given.tier, ttl=timedelta(hours=given.hours))
+        sys.stdout.write(token + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
