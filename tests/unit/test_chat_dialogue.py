@@ -105,6 +105,7 @@ def test_the_first_message_is_searched_alone():
     ("answer", "positions"),
     [
         ("Sin señal [2]. Reinicie [1][2].", [0, 1]),
+        ("Como la unen algunos modelos [1, 3] o [2,9].", [0, 1, 2]),
         ("Nada [0] [4] [9] [999] [1000].", []),
         ("El artículo [3] (véase [x] y [ 1 ]).", [2]),
         ("", []),

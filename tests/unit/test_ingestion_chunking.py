@@ -78,10 +78,12 @@ def test_a_passage_never_crosses_a_heading():
     assert [(passage.heading, passage.text) for passage in both] == [("A", "one"), ("B", "two")]
 
 
-@pytest.mark.parametrize("text", ["# Solo un título", "# Uno\n## Dos"])
-def test_a_document_of_headings_is_still_found(text):
+@pytest.mark.parametrize(
+    ("text", "heading", "found"), [("# Solo un título", "", "Solo un título"), ("# Uno\n## Dos", "Uno", "Dos")]
+)
+def test_a_document_of_headings_is_still_found(text, heading, found):
     [passage] = passages(text)
-    assert passage.text == text
+    assert (passage.heading, passage.text) == (heading, found)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t\n"])
@@ -105,3 +107,12 @@ def test_a_sample_of_the_manual_is_cut_within_its_bound():
     cut = passages(text, 220)
     assert max(tokens(passage.text) for passage in cut) <= 220
     assert all(text[passage.start_offset : passage.end_offset].strip() == passage.text.strip() for passage in cut)
+
+
+def test_a_heading_with_nothing_below_it_is_found_by_its_own_words():
+    passages = chunk(Extracted("# Manual\n\n## Garantía de dos años\n\n## Plazos\n\nTarda 48 horas.\n\n## Sin recargos"), 100)
+    assert [(passage.heading, passage.text) for passage in passages] == [
+        ("Manual", "Garantía de dos años"),
+        ("Manual › Plazos", "Tarda 48 horas."),
+        ("Manual", "Sin recargos"),
+    ]

@@ -28,10 +28,6 @@ def chunk(extracted: Extracted, most_tokens: int) -> list[Passage]:
         for offset, piece in splitter.chunk_indices(text[start:end]):
             first = start + offset
             passages.append(Passage(piece, heading, _page(extracted, first), first, first + len(piece)))
-    if not passages and text.strip():
-        stripped = text.strip()
-        first = text.index(stripped)
-        passages.append(Passage(stripped, "", _page(extracted, first), first, first + len(stripped)))
     return passages
 
 
@@ -41,15 +37,22 @@ def _splitter(most_tokens: int) -> MarkdownSplitter:
 
 
 def _sections(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yields each section's heading path and the span of its body."""
+    """Yields each section's heading path and the span of its body.
+
+    A heading with nothing below it is its own body: it may be all the document says on the matter.
+    """
+    headings = list(_HEADING.finditer(text))
+    ends = [heading.start() for heading in headings[1:]] + [len(text)]
+    yield "", 0, headings[0].start() if headings else len(text)
     path: list[tuple[int, str]] = []
-    start = 0
-    for heading in _HEADING.finditer(text):
-        yield _joined(path), start, heading.start()
+    for i, (heading, end) in enumerate(zip(headings, ends, strict=False)):
         level = len(heading.group(1))
-        path = [above for above in path if above[0] < level] + [(level, heading.group(2))]
-        start = heading.end()
-    yield _joined(path), start, len(text)
+        path = [above for above in path if above[0] < level]
+        has_parts = i + 1 < len(headings) and len(headings[i + 1].group(1)) > level
+        if not has_parts and not text[heading.end() : end].strip():
+            yield _joined(path), heading.start(2), heading.end(2)
+        path.append((level, heading.group(2)))
+        yield _joined(path), heading.end(), end
 
 
 def _joined(path: list[tuple[int, str]]) -> str:

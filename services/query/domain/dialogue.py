@@ -32,6 +32,8 @@ _LEANS_ON_CONTEXT = re.compile(
     r"|\b(it|that|those|these|this|there|they|them|same)\b",
     re.IGNORECASE,
 )
+# "[1]", and "[1, 2]" as some models write it.
+_CITED = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _FEW_WORDS = 4
 
 
@@ -49,5 +51,5 @@ def search_text(message: str, previous: str) -> str:
 
 def cited_positions(answer: str, passages: int) -> list[int]:
     """Returns the positions, from 0, of the passages an answer cites, in order. Numbers of no passage are passed over."""
-    numbers = {int(number) for number in re.findall(r"\[(\d{1,3})\]", answer)}
+    numbers = {int(number) for cited in _CITED.findall(answer) for number in cited.split(",")}
     return sorted(number - 1 for number in numbers if 1 <= number <= passages)
