@@ -156,7 +156,7 @@ def main() -> None:
         upstream_port, peer_port = free_port(), free_port()
         upstream = f"http://127.0.0.1:{upstream_port}"
         print(f"\n{title}\n  {'relay':32} {'ms CPU/1k':>8} {'tokens/s':>10} {'first tok ms':>12} {'events':>10}")
-        with process(str(HERE / "upstream.py"), str(upstream_port), str(pause_ms), port=upstream_port):
+        with process(str(HERE / "peers" / "upstream.py"), str(upstream_port), str(pause_ms), port=upstream_port):
             peer = str(HERE / "peers" / "fastapi_relay.py")
             with process(peer, str(peer_port), upstream, port=peer_port) as pid:
                 measure(Relay("FastAPI + groq SDK", f"http://127.0.0.1:{peer_port}/chat", {}, [pid]), clients, seconds)

@@ -27,7 +27,7 @@ def slow_model() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, REPOSITORY / "bench" / "upstream.py", str(port), str(PAUSE_MS)]
+    command = [sys.executable, REPOSITORY / "bench" / "peers" / "upstream.py", str(port), str(PAUSE_MS)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             eventually(

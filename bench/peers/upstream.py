@@ -1,6 +1,6 @@
 """A fast OpenAI-compatible upstream on loopback, to measure what relaying its answers costs.
 
-Run: python bench/upstream.py PORT [PAUSE_MS]    every answer has 200 tokens, PAUSE_MS apart (0: as fast as it goes)
+Run: python bench/peers/upstream.py PORT [PAUSE_MS]    every answer has 200 tokens, PAUSE_MS apart (0: as fast as it goes)
 """
 
 from __future__ import annotations
