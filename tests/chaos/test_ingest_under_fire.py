@@ -89,6 +89,7 @@ def rounds(mesh: Mesh, count: int, documents: int) -> None:
     check_round(mesh, range(count * documents))
 
 
+@pytest.mark.timeout(400)
 def test_a_short_round(tmp_path: Path) -> None:
     with started(tmp_path / "mesh") as mesh:
         rounds(mesh, count=1, documents=20)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from common.settings import REPOSITORY
 from tests.e2e.mesh import Mesh, eventually, kill, started
@@ -55,6 +56,7 @@ async def read_stream(http: httpx.AsyncClient, number: int, begun: asyncio.Semap
     return last if last in {"done", "error"} else "silent"
 
 
+@pytest.mark.timeout(300)
 async def test_every_stream_ends_in_an_error_or_a_cut_and_every_turn_is_marked(tmp_path: Path) -> None:
     with slow_model() as url, started(tmp_path / "killed", GROQ_API_KEY=made_key(), GROQ_BASE_URL=url) as mesh:
         with mesh.http() as http:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.e2e.mesh import Mesh, create_collection, eventually, finished_job, grpcurl, ingest_text, kill, run_grpcurl, started
 
@@ -42,6 +43,7 @@ def kill_while_a_job_runs(mesh: Mesh, name: str, number: int) -> None:
         assert http.post("/api/v1/search", json=body).json()["results"][0]["document_id"] == f"doc-{number}"
 
 
+@pytest.mark.timeout(400)
 def test_whatever_is_killed_comes_back_with_all_that_was_acknowledged(fragile_mesh: Mesh) -> None:
     with fragile_mesh.http() as http:
         create_collection(http, "vida", language="es")

@@ -6,6 +6,8 @@ import json
 import uuid
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.mesh import SAMPLES, Mesh, is_alive, malla
 
 
@@ -23,6 +25,7 @@ def test_ingesting_again_finds_nothing_to_do(mesh: Mesh) -> None:
     assert {row["outcome"] for row in done["files"]} == {"unchanged"}
 
 
+@pytest.mark.timeout(300)
 def test_the_demo_answers_in_both_languages_and_leaves_nothing() -> None:
     mark = uuid.uuid4().hex
     shown = json.loads(malla("demo", "--json", env={"DEMO_OF_THIS_TEST": mark}).stdout)
