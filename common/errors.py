@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from common.secrets import scrub, scrub_data
+
 
 class Code(StrEnum):
     """The gRPC status codes a call can fail with, by name."""
@@ -46,9 +48,10 @@ class MallaError(Exception):
     detail_message: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, details: Mapping[str, Any] | None = None, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details: dict[str, Any] = dict(details or {})
+        # An error is told to callers, stored and logged: what it quotes must hold no secret, wherever it ends up.
+        self.message = scrub(message)
+        super().__init__(self.message)
+        self.details: dict[str, Any] = scrub_data(details or {})
         self.retry_after_s = retry_after_s
 
 
@@ -137,6 +140,54 @@ class UnauthenticatedError(MallaError):
         )
 
 
+class NotFromMeshError(MallaError):
+    """A server was called past the mesh's listener."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "NOT_FROM_MESH"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server takes calls from the mesh only. Call the mesh listener, or the edge with a token; "
+            "`malla status` shows both."
+        )
+
+
+class TokenExpiredError(MallaError):
+    """The token of an open connection is good no more."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "TOKEN_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__("The token has expired. Open the connection again with a new one from `malla token create`.")
+
+
+class TokenRevokedError(MallaError):
+    """The token of an open connection was revoked."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "TOKEN_REVOKED"
+
+    def __init__(self) -> None:
+        super().__init__("The token was revoked. Make another with `malla token create`.")
+
+
+class MissingScopeError(MallaError):
+    """The token is good, but not for this method."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "MISSING_SCOPE"
+    detail_message = "malla.common.v1.MissingScope"
+
+    def __init__(self, required: str, granted: Iterable[str]) -> None:
+        super().__init__(
+            f"The token lacks the scope '{required}'. Make one that has it with "
+            f"`malla token create --tenant <tenant> --scope {required}`.",
+            details={"required": required, "granted": sorted(granted)},
+        )
+
+
 class LimitExceededError(MallaError):
     """What was sent is over a fixed limit."""
 
@@ -203,3 +254,17 @@ class UnavailableError(MallaError):
 
     def __init__(self, dependency: str, hint: str = "Try again shortly; `malla status` shows what is down.") -> None:
         super().__init__(f"The {dependency} cannot be reached. {hint}", details={"dependency": dependency}, retry_after_s=1.0)
+
+
+class StorageFullError(MallaError):
+    """The database has no room left. What it acknowledged before is safe."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STORAGE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database has no room left, so nothing was stored. Free space on its disk (`malla status` shows the data dir), "
+            "or delete documents, then try again.",
+            retry_after_s=5.0,
+        )

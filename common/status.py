@@ -19,6 +19,7 @@ from malla.common.v1 import envelope_pb2, errors_pb2
 from common.errors import Code, MallaError, RemoteError, UnavailableError
 from common.models import Error, ErrorResponse
 from common.protobuf import from_message, to_message
+from common.secrets import scrub_data
 
 DOMAIN = "malla"
 
@@ -51,7 +52,7 @@ def _details(error: MallaError, metadata: Mapping[str, Any]) -> list[Message]:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
         details.append(retry)
-    body = ErrorResponse(message=error.message, error=error_of(error), metadata=dict(metadata))
+    body = ErrorResponse(message=error.message, error=error_of(error), metadata=scrub_data(metadata))
     details.append(to_message(body, envelope_pb2.ErrorResponse))
     return details
 

@@ -10,7 +10,7 @@ import grpc
 from malla.chat.v1 import chat_pb2_grpc
 from malla.embedding.v1 import embedding_pb2_grpc
 from malla.ingestion.v1 import ingestion_pb2_grpc
-from malla.query.v1 import query_pb2_grpc
+from malla.query.v1 import query_pb2_grpc, usage_pb2_grpc
 
 from common.channel import call_options
 from common.context import Context
@@ -80,3 +80,4 @@ class Calls:
         self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(caller.channel)
         self._ingestion = ingestion_pb2_grpc.IngestionServiceStub(caller.channel)
         self._query = query_pb2_grpc.QueryServiceStub(caller.channel)
+        self._usage = usage_pb2_grpc.UsageServiceStub(caller.channel)

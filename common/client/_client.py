@@ -13,10 +13,11 @@ from common.client._conversations import ConversationCalls
 from common.client._documents import DocumentCalls
 from common.client._jobs import JobCalls
 from common.client._queries import QueryCalls
+from common.client._usage import UsageCalls
 from common.context import Context
 
 
-class MallaClient(AgentCalls, ChatCalls, CollectionCalls, ConversationCalls, DocumentCalls, JobCalls, QueryCalls):
+class MallaClient(AgentCalls, ChatCalls, CollectionCalls, ConversationCalls, DocumentCalls, JobCalls, QueryCalls, UsageCalls):
     """Calls Malla over gRPC.
 
         async with MallaClient("127.0.0.1:8080", token) as malla:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import TypedDict, Unpack
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from malla.ingestion.v1 import ingestion_pb2 as pb
 
 from common.client._caller import Calls
+from common.client._options import request_of
 from common.client._pages import pages
 from common.models import Collection, CollectionResponse, CollectionsListResponse, DeleteCollectionResponse
 from common.protobuf import from_message
+
+
+class CollectionChanges(TypedDict, total=False):
+    """What of a collection can be changed.
+
+    Attributes:
+        dense_weight: How much vectors count beside words, from 0 to 1; None for the server's own.
+    """
+
+    description: str
+    dense_weight: float | None
 
 
 class CollectionCalls(Calls):
     """Calls about collections."""
 
     async def create_collection(
-        self, collection_id: str, *, language: str = "", description: str = "", request_id: str = ""
+        self,
+        collection_id: str,
+        *,
+        language: str = "",
+        description: str = "",
+        dense_weight: float | None = None,
+        request_id: str = "",
     ) -> Collection:
         """Creates a collection. Raises a MallaError of code ALREADY_EXISTS if the identifier is taken.
 
@@ -24,10 +44,15 @@ class CollectionCalls(Calls):
             collection_id: 1 to 64 of lower-case letters, digits, '-' and '_'.
             language: Main language of the documents, ISO 639-1; empty for "es".
             description: For people.
+            dense_weight: How much vectors count beside words, from 0 to 1; None for the server's own.
             request_id: Idempotency key: a repeated call with it returns the collection.
         """
         request = pb.CreateCollectionRequest(
-            collection_id=collection_id, language=language, description=description, request_id=request_id
+            collection_id=collection_id,
+            language=language,
+            description=description,
+            dense_weight=dense_weight,
+            request_id=request_id,
         )
         response = await self._caller.unary(self._ingestion.CreateCollection, request)
         return from_message(CollectionResponse, response).collection or Collection()
@@ -47,6 +72,17 @@ class CollectionCalls(Calls):
         """Reads one collection. Raises a MallaError of code NOT_FOUND if there is none."""
         request = pb.GetCollectionRequest(collection_id=collection_id)
         response = await self._caller.unary(self._ingestion.GetCollection, request)
+        return from_message(CollectionResponse, response).collection or Collection()
+
+    async def update_collection(self, collection_id: str, **changes: Unpack[CollectionChanges]) -> Collection:
+        """Changes what is named, also to nothing (`dense_weight=None`). Returns it as it is then."""
+        if not changes:
+            return await self.get_collection(collection_id)  # an empty mask would mean "what the message holds"
+        given = {name: value for name, value in changes.items() if value is not None}
+        request = pb.UpdateCollectionRequest(
+            collection_id=collection_id, collection=request_of(pb.Collection, given), update_mask=FieldMask(paths=list(changes))
+        )
+        response = await self._caller.unary(self._ingestion.UpdateCollection, request)
         return from_message(CollectionResponse, response).collection or Collection()
 
     async def delete_collection(self, collection_id: str) -> DeleteCollectionResponse:

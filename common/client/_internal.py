@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 from malla.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 from malla.ingestion.v1 import ingestion_pb2, ingestion_pb2_grpc
-from malla.query.v1 import query_pb2, query_pb2_grpc
+from malla.query.v1 import index_pb2, index_pb2_grpc, query_pb2, query_pb2_grpc
 
 from common.channel import call_options, open_channel
 from common.client._caller import DEADLINE_S, DEPENDENCY
@@ -20,11 +20,13 @@ from common.models import (
     EmbeddingKind,
     EmbeddingPriority,
     InternalEmbeddingResponse,
+    InternalIndexResponse,
     InternalIngestionResponse,
     InternalQueryResponse,
     InternalResponse,
     InternalSearchResponse,
 )
+from common.mtls import MeshTls
 from common.protobuf import from_message
 from common.status import error_of, error_response_of, from_rpc_error
 
@@ -43,13 +45,15 @@ class InternalClient:
         address: "host:port" of the mesh listener.
         raise_on_error: False to be given a failure as an envelope with `success=False`, `error` and no `data`; True to have it
             raised as a MallaError.
+        mesh: Who the program is in a mesh that speaks TLS; a server passes `settings.mesh_tls()`.
     """
 
-    def __init__(self, address: str, *, raise_on_error: bool = True) -> None:
+    def __init__(self, address: str, *, raise_on_error: bool = True, mesh: MeshTls | None = None) -> None:
         self._raise = raise_on_error
-        self._channel = open_channel(address)
+        self._channel = open_channel(address, mesh=mesh)
         self._embedding = embedding_pb2_grpc.InternalEmbeddingServiceStub(self._channel)
         self._ingestion = ingestion_pb2_grpc.InternalIngestionServiceStub(self._channel)
+        self._index = index_pb2_grpc.InternalIndexServiceStub(self._channel)
         self._query = query_pb2_grpc.InternalQueryServiceStub(self._channel)
 
     async def internal_embed(
@@ -80,6 +84,13 @@ class InternalClient:
         """Answers a question from a collection, with citations."""
         request = request_of(query_pb2.QueryRequest, {"collection_id": collection_id, "query": query, **options})
         return await self._call(InternalQueryResponse, self._query.InternalQuery, request, ctx, timeout_s)
+
+    async def check_indexes(
+        self, ctx: Context, collection_id: str = "", *, report_only: bool = False, timeout_s: float = DEADLINE_S
+    ) -> InternalIndexResponse:
+        """Compares indexes of one query server with the record and mends them; without an identifier all of the tenant's."""
+        request = index_pb2.CheckIndexesRequest(collection_id=collection_id, report_only=report_only)
+        return await self._call(InternalIndexResponse, self._index.CheckIndexes, request, ctx, timeout_s)
 
     async def internal_ingest(
         self,

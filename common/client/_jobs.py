@@ -10,8 +10,9 @@ from contextlib import aclosing
 from malla.ingestion.v1 import ingestion_pb2 as pb
 
 from common.client._caller import STREAM_DEADLINE_S, Calls
+from common.client._pages import pages
 from common.errors import Code, DeadlineError, MallaError
-from common.models import Job, JobResponse
+from common.models import Job, JobListResponse, JobResponse, JobState
 from common.protobuf import from_message
 
 # What a restarting server answers meanwhile. The job itself survives, so a watcher asks again.
@@ -32,8 +33,43 @@ class JobCalls(Calls):
         response = await self._caller.unary(self._ingestion.GetJob, pb.GetJobRequest(job_id=job_id))
         return from_message(JobResponse, response).job or Job()
 
+    async def list_jobs(
+        self, collection_id: str = "", *, state: JobState = JobState.STATE_UNSPECIFIED, page_size: int = 0
+    ) -> AsyncGenerator[Job, None]:
+        """Yields jobs, the newest first, fetching page after page.
+
+        Args:
+            collection_id: The collection; empty for all of the tenant's.
+            state: Where the jobs stand; unspecified for anywhere.
+            page_size: Jobs fetched at once; 0 for 50.
+        """
+
+        async def page(token: str) -> JobListResponse:
+            request = pb.ListJobsRequest(collection_id=collection_id, state=state.value, page_size=page_size, page_token=token)
+            return from_message(JobListResponse, await self._caller.unary(self._ingestion.ListJobs, request))
+
+        async for response in pages(page):
+            for job in response.jobs:
+                yield job
+
+    async def cancel_job(self, job_id: str) -> Job:
+        """Ends a job and removes what it stored.
+
+        Raises a MallaError of code NOT_FOUND, or FAILED_PRECONDITION if it has ended.
+        """
+        response = await self._caller.unary(self._ingestion.CancelJob, pb.CancelJobRequest(job_id=job_id))
+        return from_message(JobResponse, response).job or Job()
+
+    async def retry_job(self, job_id: str) -> Job:
+        """Lets a failed job be tried again.
+
+        Raises a MallaError of code NOT_FOUND, or FAILED_PRECONDITION if it has succeeded or its bytes are gone.
+        """
+        response = await self._caller.unary(self._ingestion.RetryJob, pb.RetryJobRequest(job_id=job_id))
+        return from_message(JobResponse, response).job or Job()
+
     async def watch_job(self, job_id: str, *, timeout_s: float = STREAM_DEADLINE_S) -> AsyncGenerator[Job, None]:
-        """Yields the job as it is now, then each change, until it has succeeded or failed."""
+        """Yields the job as it is now, then each change, until it has succeeded, failed or been cancelled."""
         stream = self._caller.stream(self._ingestion.WatchJob, pb.WatchJobRequest(job_id=job_id), timeout_s)
         async with aclosing(stream):
             async for message in stream:
@@ -44,7 +80,7 @@ class JobCalls(Calls):
     async def wait_for_job(
         self, job_id: str, *, timeout_s: float = STREAM_DEADLINE_S, on_change: Callable[[Job], None] = _ignore
     ) -> Job:
-        """Follows a job to its end, through restarts of the server, and returns it, succeeded or failed.
+        """Follows a job to its end, through restarts of the server, and returns it as it ended.
 
         Args:
             job_id: The job.

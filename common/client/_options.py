@@ -13,8 +13,8 @@ from common.protobuf import from_dict
 M = TypeVar("M", bound=Message)
 
 
-class SearchOptions(TypedDict, total=False):
-    """Options of a search.
+class RetrievalOptions(TypedDict, total=False):
+    """Options of what is searched.
 
     Attributes:
         k: How many passages; 5 where nothing is said.
@@ -29,7 +29,19 @@ class SearchOptions(TypedDict, total=False):
     min_seq: int
 
 
-class QueryOptions(SearchOptions, total=False):
+class SearchOptions(RetrievalOptions, total=False):
+    """Options of a search.
+
+    Attributes:
+        explain: Whether each result says how its score came about.
+        context: Chunks to add to each passage on either side, at most 5.
+    """
+
+    explain: bool
+    context: int
+
+
+class QueryOptions(RetrievalOptions, total=False):
     """Options of a question.
 
     Attributes:

@@ -28,11 +28,12 @@ class JobState(StrEnum):
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen to the job."""
-        return self in {JobState.SUCCEEDED, JobState.FAILED}
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
 class JobStage(StrEnum):
@@ -45,6 +46,14 @@ class JobStage(StrEnum):
     PUBLISH = "PUBLISH"
 
 
+class JobKind(StrEnum):
+    """What a job is for."""
+
+    KIND_UNSPECIFIED = "KIND_UNSPECIFIED"
+    INGEST = "INGEST"
+    REINDEX = "REINDEX"
+
+
 class Collection(BaseModel):
     """A set of documents that are searched together."""
 
@@ -53,6 +62,8 @@ class Collection(BaseModel):
     description: str = ""
     seq: int = 0
     created_at: datetime | None = None
+    dense_weight: float | None = None
+    model: str = ""
 
 
 class DocumentUploadMetadata(BaseModel):
@@ -86,7 +97,7 @@ class Document(BaseModel):
 
 
 class Job(BaseModel):
-    """The work of making one version of a document searchable."""
+    """The work of making one version of a document searchable, or of changing the embedding model of a collection."""
 
     job_id: str = ""
     document_id: str = ""
@@ -101,6 +112,8 @@ class Job(BaseModel):
     seq: int = 0
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    kind: JobKind = JobKind.KIND_UNSPECIFIED
+    model: str = ""
 
 
 class CollectionResponse(BaseResponse):
@@ -158,6 +171,14 @@ class JobResponse(BaseResponse):
     """One job."""
 
     job: Job | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class JobListResponse(BaseResponse):
+    """A page of jobs."""
+
+    jobs: list[Job] = Field(default_factory=list)
+    next_page_token: str = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -53,3 +53,15 @@ class InternalEmbeddingData(BaseModel):
 
 class InternalEmbeddingResponse(InternalResponse[InternalEmbeddingData]):
     """The standard envelope around packed vectors."""
+
+
+class InternalRerankData(BaseModel):
+    """How well texts answer a query: one score a text, the higher the better."""
+
+    scores: list[float] = Field(default_factory=list)
+    model: str = ""
+    usage: TokenUsage | None = None
+
+
+class InternalRerankResponse(InternalResponse[InternalRerankData]):
+    """The standard envelope around scores."""

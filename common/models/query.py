@@ -31,8 +31,29 @@ class Citation(BaseModel):
     page: int | None = None
 
 
+class ScorePart(BaseModel):
+    """What one index added to a score."""
+
+    name: str = ""
+    score: float | None = None
+    normalised: float = 0.0
+    weight: float = 0.0
+    rank: int = 0
+
+
+class Explanation(BaseModel):
+    """How the score of a passage came about."""
+
+    parts: list[ScorePart] = Field(default_factory=list)
+    fused_score: float = 0.0
+    fused_rank: int = 0
+    coverage: float = 0.0
+    rerank_score: float | None = None
+    title_words: list[str] = Field(default_factory=list)
+
+
 class SearchResult(BaseModel):
-    """One passage."""
+    """One passage: a chunk, or several of a section that follow each other."""
 
     chunk_id: str = ""
     document_id: str = ""
@@ -42,6 +63,9 @@ class SearchResult(BaseModel):
     page: int | None = None
     start_offset: int = 0
     end_offset: int = 0
+    chunk_ids: list[str] = Field(default_factory=list)
+    also_in: list[str] = Field(default_factory=list)
+    explanation: Explanation | None = None
 
 
 class SearchResponse(BaseResponse):
@@ -86,3 +110,33 @@ class InternalQueryData(BaseModel):
 
 class InternalQueryResponse(InternalResponse[InternalQueryData]):
     """The standard envelope around an answer."""
+
+
+class IndexState(StrEnum):
+    """What comparing an index with the record showed."""
+
+    OK = "OK"
+    REBUILT = "REBUILT"
+    DIFFERS = "DIFFERS"
+
+
+class IndexCheck(BaseModel):
+    """One index, compared with the record."""
+
+    collection_id: str = ""
+    state: IndexState | None = None
+    differences: list[str] = Field(default_factory=list)
+    seq: int = 0
+    documents: int = 0
+    chunks: int = 0
+    size_bytes: int = 0
+
+
+class InternalIndexData(BaseModel):
+    """The indexes that were compared, by collection."""
+
+    checks: list[IndexCheck] = Field(default_factory=list)
+
+
+class InternalIndexResponse(InternalResponse[InternalIndexData]):
+    """The standard envelope around the comparison."""

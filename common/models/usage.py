@@ -1,12 +1,14 @@
-"""Token usage, the same for every provider and every step."""
+"""Token usage, the same for every provider and every step, and the ledger it is kept in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
-from common.models.base import BaseModel
+from common.models.base import BaseModel, BaseResponse
 
 
 class StageUsage(BaseModel):
@@ -52,3 +54,85 @@ class TokenUsage(BaseModel):
             model=steps[-1].model if steps else "",
             stages=steps,
         )
+
+
+class UsageTotals(BaseModel):
+    """Sums over rows of the ledger."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    cost: float = 0.0
+    records: int = 0
+
+
+class UsageGroup(BaseModel):
+    """The sums of one day, model, token type, operation, provider, or of a combination of them."""
+
+    key: str = ""
+    day: str = ""
+    model: str = ""
+    token_type: str = ""
+    operation: str = ""
+    provider: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    cost: float = 0.0
+    records: int = 0
+
+
+class Budget(BaseModel):
+    """A limit for a period, and how it stands now, in tokens."""
+
+    token_type: str = ""
+    period: str = ""
+    limit: int = 0
+    used: int = 0
+    reserved: int = 0
+    remaining: int | None = None
+    resets_at: datetime | None = None
+
+
+class UsageResponse(BaseResponse):
+    """The sums, and what is left."""
+
+    totals: UsageTotals | None = None
+    groups: list[UsageGroup] = Field(default_factory=list)
+    budget: Budget | None = None
+    budgets: list[Budget] = Field(default_factory=list)
+    tier: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class UsageRecord(BaseModel):
+    """One row of the ledger: what one step of a call consumed."""
+
+    idempotency_key: str = ""
+    token_type: str = ""
+    operation: str = ""
+    stage: str = ""
+    provider: str = ""
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    estimated: bool = False
+    cost: float = 0.0
+    session_id: str = ""
+    agent_id: str = ""
+    request_id: str = ""
+    created_at: datetime | None = None
+
+
+class UsageRecordsListResponse(BaseResponse):
+    """A page of the ledger."""
+
+    records: list[UsageRecord] = Field(default_factory=list)
+    next_page_token: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict)

@@ -22,7 +22,14 @@ from common.settings import DESCRIPTORS, REPOSITORY
 
 BIN = Path(sys.executable).parent
 ENVELOPE = {"success": 1, "message": 2, "data": 3, "metadata": 4, "error": 5}
-INTERNAL = ("InternalEmbeddingResponse", "InternalIngestionResponse", "InternalQueryResponse", "InternalSearchResponse")
+INTERNAL = (
+    "InternalEmbeddingResponse",
+    "InternalIndexResponse",
+    "InternalIngestionResponse",
+    "InternalQueryResponse",
+    "InternalRerankResponse",
+    "InternalSearchResponse",
+)
 
 DESCRIPTOR_SET = descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes())
 POOL = descriptor_pool.DescriptorPool()
@@ -45,6 +52,8 @@ def is_detail(message: Descriptor) -> bool:
 
 
 MODELLED = {m.name: m for m in own_messages() if not m.name.endswith("Request") and not is_detail(m)}
+# Doubles that are no counts: a sum of tokens is whole, and a double only to be a number in JSON beyond 32 bits.
+FRACTIONS = {"cost"}
 METHODS = [(f, s, m) for f in own_files() for s in f.service for m in s.method]
 
 
@@ -100,6 +109,8 @@ def kind_of_single(field: FieldDescriptor) -> str:
         )
     if field.type == FieldDescriptor.TYPE_ENUM:
         return "enum"
+    if field.type == FieldDescriptor.TYPE_DOUBLE:
+        return "float" if field.name in FRACTIONS else "int"
     return {
         FieldDescriptor.CPPTYPE_INT32: "int",
         FieldDescriptor.CPPTYPE_INT64: "int",

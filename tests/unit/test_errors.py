@@ -27,6 +27,11 @@ ERRORS = [
     errors.UnsupportedContentError("'image/png' cannot be ingested.", content_type="image/png", supported=["text/plain"]),
     errors.UnreadableDocumentError("It is damaged.", details={"content_type": "application/pdf"}),
     errors.UnavailableError("database"),
+    errors.NotFromMeshError(),
+    errors.MissingScopeError("write", ["chat", "read"]),
+    errors.TokenExpiredError(),
+    errors.TokenRevokedError(),
+    errors.StorageFullError(),
 ]
 OK = pb.EmbedRequest(texts=["hello", "there"])
 

@@ -7,6 +7,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from malla.chat.v1 import event_pb2 as _event_pb2
 from malla.common.v1 import citation_pb2 as _citation_pb2
+from malla.common.v1 import scope_pb2 as _scope_pb2
 from malla.common.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper

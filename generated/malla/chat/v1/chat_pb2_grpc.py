@@ -70,7 +70,7 @@ class ChatServiceServicer:
     def Chat(self, request, context):
         """Answers a visitor's message. Returns NOT_FOUND for an unknown agent or model, INVALID_ARGUMENT for an empty or oversized message,
         ABORTED when another turn of the conversation does not end in time, UNAVAILABLE when no model can be reached,
-        RESOURCE_EXHAUSTED when the model's provider limits the rate.
+        RESOURCE_EXHAUSTED when the model's provider limits the rate or the tenant's budget has too few tokens left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class ChatServiceStub:
     Chat: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
     """Answers a visitor's message. Returns NOT_FOUND for an unknown agent or model, INVALID_ARGUMENT for an empty or oversized message,
     ABORTED when another turn of the conversation does not end in time, UNAVAILABLE when no model can be reached,
-    RESOURCE_EXHAUSTED when the model's provider limits the rate.
+    RESOURCE_EXHAUSTED when the model's provider limits the rate or the tenant's budget has too few tokens left.
     """
     StreamChat: _grpc.UnaryStreamMultiCallable[_chat_pb2.ChatRequest, _event_pb2.ChatEvent]
     """Answers as Chat does, as a stream of events. Before the first event it fails as Chat does; after it, the stream ends in an
@@ -64,7 +64,7 @@ class ChatServiceAsyncStub(ChatServiceStub):
     Chat: _aio.UnaryUnaryMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
     """Answers a visitor's message. Returns NOT_FOUND for an unknown agent or model, INVALID_ARGUMENT for an empty or oversized message,
     ABORTED when another turn of the conversation does not end in time, UNAVAILABLE when no model can be reached,
-    RESOURCE_EXHAUSTED when the model's provider limits the rate.
+    RESOURCE_EXHAUSTED when the model's provider limits the rate or the tenant's budget has too few tokens left.
     """
     StreamChat: _aio.UnaryStreamMultiCallable[_chat_pb2.ChatRequest, _event_pb2.ChatEvent]  # type: ignore[assignment]
     """Answers as Chat does, as a stream of events. Before the first event it fails as Chat does; after it, the stream ends in an
@@ -92,7 +92,7 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_chat_pb2.ChatResponse, _abc.Awaitable[_chat_pb2.ChatResponse]]:
         """Answers a visitor's message. Returns NOT_FOUND for an unknown agent or model, INVALID_ARGUMENT for an empty or oversized message,
         ABORTED when another turn of the conversation does not end in time, UNAVAILABLE when no model can be reached,
-        RESOURCE_EXHAUSTED when the model's provider limits the rate.
+        RESOURCE_EXHAUSTED when the model's provider limits the rate or the tenant's budget has too few tokens left.
         """
 
     @_abc_1.abstractmethod

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmalla/common/v1/errors.proto\x12\x0fmalla.common.v1\">\n\x10ResourceNotFound\x12\x15\n\rresource_type\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\"<\n\x0eResourceExists\x12\x15\n\rresource_type\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\"~\n\rInvalidFields\x12<\n\nviolations\x18\x01 \x03(\x0b\x32(.malla.common.v1.InvalidFields.Violation\x1a/\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x1f\n\x0eMissingContext\x12\r\n\x05parts\x18\x01 \x03(\t\"?\n\rLimitExceeded\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tual\x18\x03 \x01(\x03\"3\n\nOverloaded\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\x03\"=\n\x12UnsupportedContent\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x11\n\tsupported\x18\x02 \x03(\t\"+\n\x15\x44\x65pendencyUnavailable\x12\x12\n\ndependency\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmalla/common/v1/errors.proto\x12\x0fmalla.common.v1\">\n\x10ResourceNotFound\x12\x15\n\rresource_type\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\"<\n\x0eResourceExists\x12\x15\n\rresource_type\x18\x01 \x01(\t\x12\x13\n\x0bresource_id\x18\x02 \x01(\t\"~\n\rInvalidFields\x12<\n\nviolations\x18\x01 \x03(\x0b\x32(.malla.common.v1.InvalidFields.Violation\x1a/\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x1f\n\x0eMissingContext\x12\r\n\x05parts\x18\x01 \x03(\t\"?\n\rLimitExceeded\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x03\x12\x0e\n\x06\x61\x63tual\x18\x03 \x01(\x03\"3\n\nOverloaded\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\x03\"=\n\x12UnsupportedContent\x12\x14\n\x0c\x63ontent_type\x18\x01 \x01(\t\x12\x11\n\tsupported\x18\x02 \x03(\t\"+\n\x15\x44\x65pendencyUnavailable\x12\x12\n\ndependency\x18\x01 \x01(\t\"1\n\x0cMissingScope\x12\x10\n\x08required\x18\x01 \x01(\t\x12\x0f\n\x07granted\x18\x02 \x03(\t\"\x88\x01\n\x0e\x42udgetExceeded\x12\x0e\n\x06\x62udget\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x01\x12\x0c\n\x04used\x18\x03 \x01(\x01\x12\x10\n\x08reserved\x18\x04 \x01(\x01\x12\x11\n\tremaining\x18\x05 \x01(\x01\x12\x11\n\trequested\x18\x06 \x01(\x01\x12\x11\n\tresets_at\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,4 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNSUPPORTEDCONTENT']._serialized_end=515
   _globals['_DEPENDENCYUNAVAILABLE']._serialized_start=517
   _globals['_DEPENDENCYUNAVAILABLE']._serialized_end=560
+  _globals['_MISSINGSCOPE']._serialized_start=562
+  _globals['_MISSINGSCOPE']._serialized_end=611
+  _globals['_BUDGETEXCEEDED']._serialized_start=614
+  _globals['_BUDGETEXCEEDED']._serialized_end=750
 # @@protoc_insertion_point(module_scope)

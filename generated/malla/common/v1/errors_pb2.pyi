@@ -72,3 +72,29 @@ class DependencyUnavailable(_message.Message):
     DEPENDENCY_FIELD_NUMBER: _ClassVar[int]
     dependency: str
     def __init__(self, dependency: _Optional[str] = ...) -> None: ...
+
+class MissingScope(_message.Message):
+    __slots__ = ("required", "granted")
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    required: str
+    granted: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, required: _Optional[str] = ..., granted: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class BudgetExceeded(_message.Message):
+    __slots__ = ("budget", "limit", "used", "reserved", "remaining", "requested", "resets_at")
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    RESETS_AT_FIELD_NUMBER: _ClassVar[int]
+    budget: str
+    limit: float
+    used: float
+    reserved: float
+    remaining: float
+    requested: float
+    resets_at: str
+    def __init__(self, budget: _Optional[str] = ..., limit: _Optional[float] = ..., used: _Optional[float] = ..., reserved: _Optional[float] = ..., remaining: _Optional[float] = ..., requested: _Optional[float] = ..., resets_at: _Optional[str] = ...) -> None: ...

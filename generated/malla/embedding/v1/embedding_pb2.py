@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from malla.common.v1 import envelope_pb2 as malla_dot_common_dot_v1_dot_envelope__pb2
+from malla.common.v1 import scope_pb2 as malla_dot_common_dot_v1_dot_scope__pb2
 from malla.common.v1 import usage_pb2 as malla_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"malla/embedding/v1/embedding.proto\x12\x12malla.embedding.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1emalla/common/v1/envelope.proto\x1a\x1bmalla/common/v1/usage.proto\"\xe0\x01\n\x0c\x45mbedRequest\x12$\n\x05texts\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12=\n\x04kind\x18\x02 \x01(\x0e\x32%.malla.embedding.v1.EmbedRequest.KindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"4\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05QUERY\x10\x01\x12\x0b\n\x07PASSAGE\x10\x02\"\xc7\x02\n\x11\x45mbeddingResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\nembeddings\x18\x03 \x03(\x0b\x32\x1d.malla.embedding.v1.Embedding\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12\r\n\x05model\x18\x05 \x01(\t\x12*\n\x05usage\x18\x06 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\x45\n\x08metadata\x18\x07 \x03(\x0b\x32\x33.malla.embedding.v1.EmbeddingResponse.MetadataEntry\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xa4\x02\n\x14InternalEmbedRequest\x12$\n\x05texts\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12=\n\x04kind\x18\x02 \x01(\x0e\x32%.malla.embedding.v1.EmbedRequest.KindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12M\n\x08priority\x18\x04 \x01(\x0e\x32\x31.malla.embedding.v1.InternalEmbedRequest.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\"?\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bINTERACTIVE\x10\x01\x12\x08\n\x04\x42ULK\x10\x02\"\xb5\x02\n\x19InternalEmbeddingResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32).malla.embedding.v1.InternalEmbeddingData\x12M\n\x08metadata\x18\x04 \x03(\x0b\x32;.malla.embedding.v1.InternalEmbeddingResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x8a\x01\n\x15InternalEmbeddingData\x12\x0f\n\x07vectors\x18\x01 \x01(\x0c\x12\x12\n\ndimensions\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12*\n\x05usage\x18\x04 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\x11\n\ttruncated\x18\x05 \x03(\x05\x32\x83\x01\n\x10\x45mbeddingService\x12o\n\x05\x45mbed\x12 .malla.embedding.v1.EmbedRequest\x1a%.malla.embedding.v1.EmbeddingResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/embeddings:\x01*2\xa1\x01\n\x18InternalEmbeddingService\x12\x84\x01\n\rInternalEmbed\x12(.malla.embedding.v1.InternalEmbedRequest\x1a-.malla.embedding.v1.InternalEmbeddingResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/internal/embed:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"malla/embedding/v1/embedding.proto\x12\x12malla.embedding.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1emalla/common/v1/envelope.proto\x1a\x1bmalla/common/v1/scope.proto\x1a\x1bmalla/common/v1/usage.proto\"\xe0\x01\n\x0c\x45mbedRequest\x12$\n\x05texts\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12=\n\x04kind\x18\x02 \x01(\x0e\x32%.malla.embedding.v1.EmbedRequest.KindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1c\n\nrequest_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"4\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05QUERY\x10\x01\x12\x0b\n\x07PASSAGE\x10\x02\"\xc7\x02\n\x11\x45mbeddingResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x31\n\nembeddings\x18\x03 \x03(\x0b\x32\x1d.malla.embedding.v1.Embedding\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12\r\n\x05model\x18\x05 \x01(\t\x12*\n\x05usage\x18\x06 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\x45\n\x08metadata\x18\x07 \x03(\x0b\x32\x33.malla.embedding.v1.EmbeddingResponse.MetadataEntry\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xa4\x02\n\x14InternalEmbedRequest\x12$\n\x05texts\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x02\"\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12=\n\x04kind\x18\x02 \x01(\x0e\x32%.malla.embedding.v1.EmbedRequest.KindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x17\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12M\n\x08priority\x18\x04 \x01(\x0e\x32\x31.malla.embedding.v1.InternalEmbedRequest.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\"?\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bINTERACTIVE\x10\x01\x12\x08\n\x04\x42ULK\x10\x02\"\xb5\x02\n\x19InternalEmbeddingResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x37\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32).malla.embedding.v1.InternalEmbeddingData\x12M\n\x08metadata\x18\x04 \x03(\x0b\x32;.malla.embedding.v1.InternalEmbeddingResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x8a\x01\n\x15InternalEmbeddingData\x12\x0f\n\x07vectors\x18\x01 \x01(\x0c\x12\x12\n\ndimensions\x18\x02 \x01(\x05\x12\r\n\x05model\x18\x03 \x01(\t\x12*\n\x05usage\x18\x04 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\x11\n\ttruncated\x18\x05 \x03(\x05\"W\n\x15InternalRerankRequest\x12\x19\n\x05query\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12#\n\x05texts\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x08\x01\x10\x64\"\x08r\x06\x10\x01\x18\xa0\x9c\x01\"\xac\x02\n\x16InternalRerankResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x34\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32&.malla.embedding.v1.InternalRerankData\x12J\n\x08metadata\x18\x04 \x03(\x0b\x32\x38.malla.embedding.v1.InternalRerankResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"_\n\x12InternalRerankData\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\r\n\x05model\x18\x02 \x01(\t\x12*\n\x05usage\x18\x03 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage2\x87\x01\n\x10\x45mbeddingService\x12s\n\x05\x45mbed\x12 .malla.embedding.v1.EmbedRequest\x1a%.malla.embedding.v1.EmbeddingResponse\"!\xf8\xc5\x18\x01\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/embeddings:\x01*2\xb0\x02\n\x18InternalEmbeddingService\x12\x88\x01\n\rInternalEmbed\x12(.malla.embedding.v1.InternalEmbedRequest\x1a-.malla.embedding.v1.InternalEmbeddingResponse\"\x1e\xf8\xc5\x18\x05\x82\xd3\xe4\x93\x02\x14\"\x0f/internal/embed:\x01*\x12\x88\x01\n\x0eInternalRerank\x12).malla.embedding.v1.InternalRerankRequest\x1a*.malla.embedding.v1.InternalRerankResponse\"\x1f\xf8\xc5\x18\x05\x82\xd3\xe4\x93\x02\x15\"\x10/internal/rerank:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,32 +57,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTERNALEMBEDREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_INTERNALEMBEDDINGRESPONSE_METADATAENTRY']._loaded_options = None
   _globals['_INTERNALEMBEDDINGRESPONSE_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_INTERNALRERANKREQUEST'].fields_by_name['query']._loaded_options = None
+  _globals['_INTERNALRERANKREQUEST'].fields_by_name['query']._serialized_options = b'\272H\007r\005\020\001\030\240\037'
+  _globals['_INTERNALRERANKREQUEST'].fields_by_name['texts']._loaded_options = None
+  _globals['_INTERNALRERANKREQUEST'].fields_by_name['texts']._serialized_options = b'\272H\021\222\001\016\010\001\020d\"\010r\006\020\001\030\240\234\001'
+  _globals['_INTERNALRERANKRESPONSE_METADATAENTRY']._loaded_options = None
+  _globals['_INTERNALRERANKRESPONSE_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._loaded_options = None
-  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\202\323\344\223\002\027\"\022/api/v1/embeddings:\001*'
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\370\305\030\001\202\323\344\223\002\027\"\022/api/v1/embeddings:\001*'
   _globals['_INTERNALEMBEDDINGSERVICE'].methods_by_name['InternalEmbed']._loaded_options = None
-  _globals['_INTERNALEMBEDDINGSERVICE'].methods_by_name['InternalEmbed']._serialized_options = b'\202\323\344\223\002\024\"\017/internal/embed:\001*'
-  _globals['_EMBEDREQUEST']._serialized_start=209
-  _globals['_EMBEDREQUEST']._serialized_end=433
-  _globals['_EMBEDREQUEST_KIND']._serialized_start=381
-  _globals['_EMBEDREQUEST_KIND']._serialized_end=433
-  _globals['_EMBEDDINGRESPONSE']._serialized_start=436
-  _globals['_EMBEDDINGRESPONSE']._serialized_end=763
-  _globals['_EMBEDDINGRESPONSE_METADATAENTRY']._serialized_start=692
-  _globals['_EMBEDDINGRESPONSE_METADATAENTRY']._serialized_end=763
-  _globals['_EMBEDDING']._serialized_start=765
-  _globals['_EMBEDDING']._serialized_end=792
-  _globals['_INTERNALEMBEDREQUEST']._serialized_start=795
-  _globals['_INTERNALEMBEDREQUEST']._serialized_end=1087
-  _globals['_INTERNALEMBEDREQUEST_PRIORITY']._serialized_start=1024
-  _globals['_INTERNALEMBEDREQUEST_PRIORITY']._serialized_end=1087
-  _globals['_INTERNALEMBEDDINGRESPONSE']._serialized_start=1090
-  _globals['_INTERNALEMBEDDINGRESPONSE']._serialized_end=1399
-  _globals['_INTERNALEMBEDDINGRESPONSE_METADATAENTRY']._serialized_start=692
-  _globals['_INTERNALEMBEDDINGRESPONSE_METADATAENTRY']._serialized_end=763
-  _globals['_INTERNALEMBEDDINGDATA']._serialized_start=1402
-  _globals['_INTERNALEMBEDDINGDATA']._serialized_end=1540
-  _globals['_EMBEDDINGSERVICE']._serialized_start=1543
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1674
-  _globals['_INTERNALEMBEDDINGSERVICE']._serialized_start=1677
-  _globals['_INTERNALEMBEDDINGSERVICE']._serialized_end=1838
+  _globals['_INTERNALEMBEDDINGSERVICE'].methods_by_name['InternalEmbed']._serialized_options = b'\370\305\030\005\202\323\344\223\002\024\"\017/internal/embed:\001*'
+  _globals['_INTERNALEMBEDDINGSERVICE'].methods_by_name['InternalRerank']._loaded_options = None
+  _globals['_INTERNALEMBEDDINGSERVICE'].methods_by_name['InternalRerank']._serialized_options = b'\370\305\030\005\202\323\344\223\002\025\"\020/internal/rerank:\001*'
+  _globals['_EMBEDREQUEST']._serialized_start=238
+  _globals['_EMBEDREQUEST']._serialized_end=462
+  _globals['_EMBEDREQUEST_KIND']._serialized_start=410
+  _globals['_EMBEDREQUEST_KIND']._serialized_end=462
+  _globals['_EMBEDDINGRESPONSE']._serialized_start=465
+  _globals['_EMBEDDINGRESPONSE']._serialized_end=792
+  _globals['_EMBEDDINGRESPONSE_METADATAENTRY']._serialized_start=721
+  _globals['_EMBEDDINGRESPONSE_METADATAENTRY']._serialized_end=792
+  _globals['_EMBEDDING']._serialized_start=794
+  _globals['_EMBEDDING']._serialized_end=821
+  _globals['_INTERNALEMBEDREQUEST']._serialized_start=824
+  _globals['_INTERNALEMBEDREQUEST']._serialized_end=1116
+  _globals['_INTERNALEMBEDREQUEST_PRIORITY']._serialized_start=1053
+  _globals['_INTERNALEMBEDREQUEST_PRIORITY']._serialized_end=1116
+  _globals['_INTERNALEMBEDDINGRESPONSE']._serialized_start=1119
+  _globals['_INTERNALEMBEDDINGRESPONSE']._serialized_end=1428
+  _globals['_INTERNALEMBEDDINGRESPONSE_METADATAENTRY']._serialized_start=721
+  _globals['_INTERNALEMBEDDINGRESPONSE_METADATAENTRY']._serialized_end=792
+  _globals['_INTERNALEMBEDDINGDATA']._serialized_start=1431
+  _globals['_INTERNALEMBEDDINGDATA']._serialized_end=1569
+  _globals['_INTERNALRERANKREQUEST']._serialized_start=1571
+  _globals['_INTERNALRERANKREQUEST']._serialized_end=1658
+  _globals['_INTERNALRERANKRESPONSE']._serialized_start=1661
+  _globals['_INTERNALRERANKRESPONSE']._serialized_end=1961
+  _globals['_INTERNALRERANKRESPONSE_METADATAENTRY']._serialized_start=721
+  _globals['_INTERNALRERANKRESPONSE_METADATAENTRY']._serialized_end=792
+  _globals['_INTERNALRERANKDATA']._serialized_start=1963
+  _globals['_INTERNALRERANKDATA']._serialized_end=2058
+  _globals['_EMBEDDINGSERVICE']._serialized_start=2061
+  _globals['_EMBEDDINGSERVICE']._serialized_end=2196
+  _globals['_INTERNALEMBEDDINGSERVICE']._serialized_start=2199
+  _globals['_INTERNALEMBEDDINGSERVICE']._serialized_end=2503
 # @@protoc_insertion_point(module_scope)

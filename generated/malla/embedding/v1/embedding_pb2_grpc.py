@@ -118,6 +118,11 @@ class InternalEmbeddingServiceStub:
                 request_serializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalEmbedRequest.SerializeToString,
                 response_deserializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalEmbeddingResponse.FromString,
                 _registered_method=True)
+        self.InternalRerank = channel.unary_unary(
+                '/malla.embedding.v1.InternalEmbeddingService/InternalRerank',
+                request_serializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalRerankRequest.SerializeToString,
+                response_deserializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalRerankResponse.FromString,
+                _registered_method=True)
 
 
 class InternalEmbeddingServiceServicer:
@@ -131,6 +136,15 @@ class InternalEmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InternalRerank(self, request, context):
+        """Says how well texts answer a query, by a cross-encoder that reads both together. Returns FAILED_PRECONDITION when no such model
+        is configured, INVALID_ARGUMENT for no text or an empty one, RESOURCE_EXHAUSTED with a retry delay when too many calls wait,
+        DEADLINE_EXCEEDED when the deadline passes first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InternalEmbeddingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +152,11 @@ def add_InternalEmbeddingServiceServicer_to_server(servicer, server):
                     servicer.InternalEmbed,
                     request_deserializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalEmbedRequest.FromString,
                     response_serializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalEmbeddingResponse.SerializeToString,
+            ),
+            'InternalRerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.InternalRerank,
+                    request_deserializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalRerankRequest.FromString,
+                    response_serializer=malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalRerankResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -168,6 +187,33 @@ class InternalEmbeddingService:
             '/malla.embedding.v1.InternalEmbeddingService/InternalEmbed',
             malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalEmbedRequest.SerializeToString,
             malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalEmbeddingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InternalRerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malla.embedding.v1.InternalEmbeddingService/InternalRerank',
+            malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalRerankRequest.SerializeToString,
+            malla_dot_embedding_dot_v1_dot_embedding__pb2.InternalRerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

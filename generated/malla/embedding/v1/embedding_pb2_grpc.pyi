@@ -75,6 +75,11 @@ class InternalEmbeddingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InternalEmbeddingServiceAsyncStub: ...
     InternalEmbed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.InternalEmbedRequest, _embedding_pb2.InternalEmbeddingResponse]
     """Embeds texts into packed vectors. Fails as EmbeddingService.Embed does."""
+    InternalRerank: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.InternalRerankRequest, _embedding_pb2.InternalRerankResponse]
+    """Says how well texts answer a query, by a cross-encoder that reads both together. Returns FAILED_PRECONDITION when no such model
+    is configured, INVALID_ARGUMENT for no text or an empty one, RESOURCE_EXHAUSTED with a retry delay when too many calls wait,
+    DEADLINE_EXCEEDED when the deadline passes first.
+    """
 
 @_typing.type_check_only
 class InternalEmbeddingServiceAsyncStub(InternalEmbeddingServiceStub):
@@ -83,6 +88,11 @@ class InternalEmbeddingServiceAsyncStub(InternalEmbeddingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     InternalEmbed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.InternalEmbedRequest, _embedding_pb2.InternalEmbeddingResponse]  # type: ignore[assignment]
     """Embeds texts into packed vectors. Fails as EmbeddingService.Embed does."""
+    InternalRerank: _aio.UnaryUnaryMultiCallable[_embedding_pb2.InternalRerankRequest, _embedding_pb2.InternalRerankResponse]  # type: ignore[assignment]
+    """Says how well texts answer a query, by a cross-encoder that reads both together. Returns FAILED_PRECONDITION when no such model
+    is configured, INVALID_ARGUMENT for no text or an empty one, RESOURCE_EXHAUSTED with a retry delay when too many calls wait,
+    DEADLINE_EXCEEDED when the deadline passes first.
+    """
 
 class InternalEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Computes embeddings for the other servers. Reachable inside the mesh only."""
@@ -94,5 +104,16 @@ class InternalEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_embedding_pb2.InternalEmbeddingResponse, _abc.Awaitable[_embedding_pb2.InternalEmbeddingResponse]]:
         """Embeds texts into packed vectors. Fails as EmbeddingService.Embed does."""
+
+    @_abc_1.abstractmethod
+    def InternalRerank(
+        self,
+        request: _embedding_pb2.InternalRerankRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_embedding_pb2.InternalRerankResponse, _abc.Awaitable[_embedding_pb2.InternalRerankResponse]]:
+        """Says how well texts answer a query, by a cross-encoder that reads both together. Returns FAILED_PRECONDITION when no such model
+        is configured, INVALID_ARGUMENT for no text or an empty one, RESOURCE_EXHAUSTED with a retry delay when too many calls wait,
+        DEADLINE_EXCEEDED when the deadline passes first.
+        """
 
 def add_InternalEmbeddingServiceServicer_to_server(servicer: InternalEmbeddingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,9 +3,11 @@ import datetime
 from buf.validate import validate_pb2 as _validate_pb2
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import httpbody_pb2 as _httpbody_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from malla.common.v1 import envelope_pb2 as _envelope_pb2
+from malla.common.v1 import scope_pb2 as _scope_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -16,16 +18,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("collection_id", "language", "description", "request_id")
+    __slots__ = ("collection_id", "language", "description", "request_id", "dense_weight")
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DENSE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     collection_id: str
     language: str
     description: str
     request_id: str
-    def __init__(self, collection_id: _Optional[str] = ..., language: _Optional[str] = ..., description: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    dense_weight: float
+    def __init__(self, collection_id: _Optional[str] = ..., language: _Optional[str] = ..., description: _Optional[str] = ..., request_id: _Optional[str] = ..., dense_weight: _Optional[float] = ...) -> None: ...
 
 class CollectionResponse(_message.Message):
     __slots__ = ("success", "message", "collection", "metadata")
@@ -81,6 +85,16 @@ class GetCollectionRequest(_message.Message):
     collection_id: str
     def __init__(self, collection_id: _Optional[str] = ...) -> None: ...
 
+class UpdateCollectionRequest(_message.Message):
+    __slots__ = ("collection_id", "collection", "update_mask")
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    collection: Collection
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, collection_id: _Optional[str] = ..., collection: _Optional[_Union[Collection, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
 class DeleteCollectionRequest(_message.Message):
     __slots__ = ("collection_id",)
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +117,16 @@ class DeleteCollectionResponse(_message.Message):
     message: str
     metadata: _containers.MessageMap[str, _struct_pb2.Value]
     def __init__(self, success: _Optional[bool] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
+
+class ReindexCollectionRequest(_message.Message):
+    __slots__ = ("collection_id", "model", "request_id")
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    model: str
+    request_id: str
+    def __init__(self, collection_id: _Optional[str] = ..., model: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CreateDocumentRequest(_message.Message):
     __slots__ = ("collection_id", "text", "metadata", "document_id", "request_id")
@@ -271,6 +295,51 @@ class WatchJobRequest(_message.Message):
     job_id: str
     def __init__(self, job_id: _Optional[str] = ...) -> None: ...
 
+class ListJobsRequest(_message.Message):
+    __slots__ = ("collection_id", "state", "page_size", "page_token")
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    collection_id: str
+    state: Job.State
+    page_size: int
+    page_token: str
+    def __init__(self, collection_id: _Optional[str] = ..., state: _Optional[_Union[Job.State, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class JobListResponse(_message.Message):
+    __slots__ = ("success", "message", "jobs", "next_page_token", "metadata")
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+    SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    success: bool
+    message: str
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    metadata: _containers.MessageMap[str, _struct_pb2.Value]
+    def __init__(self, success: _Optional[bool] = ..., message: _Optional[str] = ..., jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., metadata: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
+
+class CancelJobRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
+class RetryJobRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
 class InternalIngestionResponse(_message.Message):
     __slots__ = ("success", "message", "data", "metadata", "error")
     class MetadataEntry(_message.Message):
@@ -301,18 +370,22 @@ class InternalIngestionData(_message.Message):
     def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., job_id: _Optional[str] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("collection_id", "language", "description", "seq", "created_at")
+    __slots__ = ("collection_id", "language", "description", "seq", "created_at", "dense_weight", "model")
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    DENSE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     collection_id: str
     language: str
     description: str
     seq: int
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, collection_id: _Optional[str] = ..., language: _Optional[str] = ..., description: _Optional[str] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    dense_weight: float
+    model: str
+    def __init__(self, collection_id: _Optional[str] = ..., language: _Optional[str] = ..., description: _Optional[str] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dense_weight: _Optional[float] = ..., model: _Optional[str] = ...) -> None: ...
 
 class DocumentUploadMetadata(_message.Message):
     __slots__ = ("title", "source", "description", "tags", "language", "content_type", "metadata")
@@ -373,7 +446,15 @@ class Document(_message.Message):
     def __init__(self, document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., filename: _Optional[str] = ..., metadata: _Optional[_Union[DocumentUploadMetadata, _Mapping]] = ..., state: _Optional[_Union[Document.State, str]] = ..., version: _Optional[int] = ..., chunks: _Optional[int] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., job_id: _Optional[str] = ..., error: _Optional[_Union[_envelope_pb2.Error, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "document_id", "collection_id", "version", "state", "stage", "chunks_done", "chunks_total", "attempts", "error", "seq", "created_at", "updated_at")
+    __slots__ = ("job_id", "document_id", "collection_id", "version", "state", "stage", "chunks_done", "chunks_total", "attempts", "error", "seq", "created_at", "updated_at", "kind", "model")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Job.Kind]
+        INGEST: _ClassVar[Job.Kind]
+        REINDEX: _ClassVar[Job.Kind]
+    KIND_UNSPECIFIED: Job.Kind
+    INGEST: Job.Kind
+    REINDEX: Job.Kind
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Job.State]
@@ -381,11 +462,13 @@ class Job(_message.Message):
         RUNNING: _ClassVar[Job.State]
         SUCCEEDED: _ClassVar[Job.State]
         FAILED: _ClassVar[Job.State]
+        CANCELLED: _ClassVar[Job.State]
     STATE_UNSPECIFIED: Job.State
     PENDING: Job.State
     RUNNING: Job.State
     SUCCEEDED: Job.State
     FAILED: Job.State
+    CANCELLED: Job.State
     class Stage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STAGE_UNSPECIFIED: _ClassVar[Job.Stage]
@@ -411,6 +494,8 @@ class Job(_message.Message):
     SEQ_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     document_id: str
     collection_id: str
@@ -424,4 +509,6 @@ class Job(_message.Message):
     seq: int
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Job.State, str]] = ..., stage: _Optional[_Union[Job.Stage, str]] = ..., chunks_done: _Optional[int] = ..., chunks_total: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[_Union[_envelope_pb2.Error, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    kind: Job.Kind
+    model: str
+    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Job.State, str]] = ..., stage: _Optional[_Union[Job.Stage, str]] = ..., chunks_done: _Optional[int] = ..., chunks_total: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[_Union[_envelope_pb2.Error, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[Job.Kind, str]] = ..., model: _Optional[str] = ...) -> None: ...

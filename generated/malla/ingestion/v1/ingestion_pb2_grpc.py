@@ -51,10 +51,20 @@ class IngestionServiceStub:
                 request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.GetCollectionRequest.SerializeToString,
                 response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CollectionResponse.FromString,
                 _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/malla.ingestion.v1.IngestionService/UpdateCollection',
+                request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CollectionResponse.FromString,
+                _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/malla.ingestion.v1.IngestionService/DeleteCollection',
                 request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.DeleteCollectionResponse.FromString,
+                _registered_method=True)
+        self.ReindexCollection = channel.unary_unary(
+                '/malla.ingestion.v1.IngestionService/ReindexCollection',
+                request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.ReindexCollectionRequest.SerializeToString,
+                response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
                 _registered_method=True)
         self.CreateDocument = channel.unary_unary(
                 '/malla.ingestion.v1.IngestionService/CreateDocument',
@@ -91,6 +101,21 @@ class IngestionServiceStub:
                 request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.WatchJobRequest.SerializeToString,
                 response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
                 _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/malla.ingestion.v1.IngestionService/ListJobs',
+                request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobListResponse.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/malla.ingestion.v1.IngestionService/CancelJob',
+                request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/malla.ingestion.v1.IngestionService/RetryJob',
+                request_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
+                _registered_method=True)
 
 
 class IngestionServiceServicer:
@@ -119,8 +144,26 @@ class IngestionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCollection(self, request, context):
+        """Changes the fields of a collection that `update_mask` names, or all that are sent: `description`, `dense_weight`. Returns NOT_FOUND
+        if there is none, INVALID_ARGUMENT for a field that cannot be changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCollection(self, request, context):
         """Deletes a collection and all its documents. They are invisible at once. Returns NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReindexCollection(self, request, context):
+        """Computes the vectors of a collection anew with another embedding model. Searches go on with the old vectors until all the new ones
+        are there, then change to them in one step. A call for the model that a job is already moving the collection to returns that job.
+        Returns NOT_FOUND if there is no such collection or the model is not served, FAILED_PRECONDITION while a job moves the collection to
+        another model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +215,31 @@ class IngestionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Follows one job: its state now, each change, and the end at SUCCEEDED or FAILED. Returns NOT_FOUND if there is none.
+        """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """Lists jobs, the newest first. Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for a page token it did not make.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Ends a job that is waiting or running and removes what it stored; an older version of the document stays searchable. A cancelled
+        job is returned as it is. Returns NOT_FOUND if there is none, FAILED_PRECONDITION if it has ended or its version is just becoming
+        visible.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJob(self, request, context):
+        """Lets a failed job be tried again. A job that is waiting or running is returned as it is. Returns NOT_FOUND if there is none,
+        FAILED_PRECONDITION if it has succeeded or its bytes are gone: it was cancelled, or a newer version replaced its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,10 +263,20 @@ def add_IngestionServiceServicer_to_server(servicer, server):
                     request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.GetCollectionRequest.FromString,
                     response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CollectionResponse.SerializeToString,
             ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CollectionResponse.SerializeToString,
+            ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
                     request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'ReindexCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReindexCollection,
+                    request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.ReindexCollectionRequest.FromString,
+                    response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.SerializeToString,
             ),
             'CreateDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDocument,
@@ -234,6 +311,21 @@ def add_IngestionServiceServicer_to_server(servicer, server):
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
                     request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.WatchJobRequest.FromString,
+                    response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.ListJobsRequest.FromString,
+                    response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobListResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CancelJobRequest.FromString,
+                    response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.RetryJobRequest.FromString,
                     response_serializer=malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.SerializeToString,
             ),
     }
@@ -331,6 +423,33 @@ class IngestionService:
             _registered_method=True)
 
     @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malla.ingestion.v1.IngestionService/UpdateCollection',
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.UpdateCollectionRequest.SerializeToString,
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteCollection(request,
             target,
             options=(),
@@ -347,6 +466,33 @@ class IngestionService:
             '/malla.ingestion.v1.IngestionService/DeleteCollection',
             malla_dot_ingestion_dot_v1_dot_ingestion__pb2.DeleteCollectionRequest.SerializeToString,
             malla_dot_ingestion_dot_v1_dot_ingestion__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReindexCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malla.ingestion.v1.IngestionService/ReindexCollection',
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.ReindexCollectionRequest.SerializeToString,
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -535,6 +681,87 @@ class IngestionService:
             target,
             '/malla.ingestion.v1.IngestionService/WatchJob',
             malla_dot_ingestion_dot_v1_dot_ingestion__pb2.WatchJobRequest.SerializeToString,
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malla.ingestion.v1.IngestionService/ListJobs',
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.ListJobsRequest.SerializeToString,
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malla.ingestion.v1.IngestionService/CancelJob',
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.CancelJobRequest.SerializeToString,
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malla.ingestion.v1.IngestionService/RetryJob',
+            malla_dot_ingestion_dot_v1_dot_ingestion__pb2.RetryJobRequest.SerializeToString,
             malla_dot_ingestion_dot_v1_dot_ingestion__pb2.JobResponse.FromString,
             options,
             channel_credentials,

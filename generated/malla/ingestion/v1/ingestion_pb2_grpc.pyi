@@ -41,8 +41,18 @@ class IngestionServiceStub:
     """Lists the tenant's collections by identifier. Returns INVALID_ARGUMENT for a page token it did not make."""
     GetCollection: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.GetCollectionRequest, _ingestion_pb2.CollectionResponse]
     """Reads one collection. Returns NOT_FOUND if there is none."""
+    UpdateCollection: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.UpdateCollectionRequest, _ingestion_pb2.CollectionResponse]
+    """Changes the fields of a collection that `update_mask` names, or all that are sent: `description`, `dense_weight`. Returns NOT_FOUND
+    if there is none, INVALID_ARGUMENT for a field that cannot be changed.
+    """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.DeleteCollectionRequest, _ingestion_pb2.DeleteCollectionResponse]
     """Deletes a collection and all its documents. They are invisible at once. Returns NOT_FOUND if there is none."""
+    ReindexCollection: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.ReindexCollectionRequest, _ingestion_pb2.JobResponse]
+    """Computes the vectors of a collection anew with another embedding model. Searches go on with the old vectors until all the new ones
+    are there, then change to them in one step. A call for the model that a job is already moving the collection to returns that job.
+    Returns NOT_FOUND if there is no such collection or the model is not served, FAILED_PRECONDITION while a job moves the collection to
+    another model.
+    """
     CreateDocument: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.CreateDocumentRequest, _ingestion_pb2.DocumentUploadResponse]
     """Takes a text as a document. Acknowledged once stored; searchable when its job has succeeded. The same bytes again are a no-op.
     Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for an empty or oversized text.
@@ -62,7 +72,18 @@ class IngestionServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.GetJobRequest, _ingestion_pb2.JobResponse]
     """Reads one job. Returns NOT_FOUND if there is none."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_ingestion_pb2.WatchJobRequest, _ingestion_pb2.JobResponse]
-    """Follows one job: its state now, each change, and the end at SUCCEEDED or FAILED. Returns NOT_FOUND if there is none."""
+    """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none."""
+    ListJobs: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.ListJobsRequest, _ingestion_pb2.JobListResponse]
+    """Lists jobs, the newest first. Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for a page token it did not make."""
+    CancelJob: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.CancelJobRequest, _ingestion_pb2.JobResponse]
+    """Ends a job that is waiting or running and removes what it stored; an older version of the document stays searchable. A cancelled
+    job is returned as it is. Returns NOT_FOUND if there is none, FAILED_PRECONDITION if it has ended or its version is just becoming
+    visible.
+    """
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.RetryJobRequest, _ingestion_pb2.JobResponse]
+    """Lets a failed job be tried again. A job that is waiting or running is returned as it is. Returns NOT_FOUND if there is none,
+    FAILED_PRECONDITION if it has succeeded or its bytes are gone: it was cancelled, or a newer version replaced its own.
+    """
 
 @_typing.type_check_only
 class IngestionServiceAsyncStub(IngestionServiceStub):
@@ -77,8 +98,18 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     """Lists the tenant's collections by identifier. Returns INVALID_ARGUMENT for a page token it did not make."""
     GetCollection: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.GetCollectionRequest, _ingestion_pb2.CollectionResponse]  # type: ignore[assignment]
     """Reads one collection. Returns NOT_FOUND if there is none."""
+    UpdateCollection: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.UpdateCollectionRequest, _ingestion_pb2.CollectionResponse]  # type: ignore[assignment]
+    """Changes the fields of a collection that `update_mask` names, or all that are sent: `description`, `dense_weight`. Returns NOT_FOUND
+    if there is none, INVALID_ARGUMENT for a field that cannot be changed.
+    """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.DeleteCollectionRequest, _ingestion_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection and all its documents. They are invisible at once. Returns NOT_FOUND if there is none."""
+    ReindexCollection: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.ReindexCollectionRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
+    """Computes the vectors of a collection anew with another embedding model. Searches go on with the old vectors until all the new ones
+    are there, then change to them in one step. A call for the model that a job is already moving the collection to returns that job.
+    Returns NOT_FOUND if there is no such collection or the model is not served, FAILED_PRECONDITION while a job moves the collection to
+    another model.
+    """
     CreateDocument: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.CreateDocumentRequest, _ingestion_pb2.DocumentUploadResponse]  # type: ignore[assignment]
     """Takes a text as a document. Acknowledged once stored; searchable when its job has succeeded. The same bytes again are a no-op.
     Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for an empty or oversized text.
@@ -98,7 +129,18 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.GetJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
     """Reads one job. Returns NOT_FOUND if there is none."""
     WatchJob: _aio.UnaryStreamMultiCallable[_ingestion_pb2.WatchJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
-    """Follows one job: its state now, each change, and the end at SUCCEEDED or FAILED. Returns NOT_FOUND if there is none."""
+    """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none."""
+    ListJobs: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.ListJobsRequest, _ingestion_pb2.JobListResponse]  # type: ignore[assignment]
+    """Lists jobs, the newest first. Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for a page token it did not make."""
+    CancelJob: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.CancelJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
+    """Ends a job that is waiting or running and removes what it stored; an older version of the document stays searchable. A cancelled
+    job is returned as it is. Returns NOT_FOUND if there is none, FAILED_PRECONDITION if it has ended or its version is just becoming
+    visible.
+    """
+    RetryJob: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.RetryJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
+    """Lets a failed job be tried again. A job that is waiting or running is returned as it is. Returns NOT_FOUND if there is none,
+    FAILED_PRECONDITION if it has succeeded or its bytes are gone: it was cancelled, or a newer version replaced its own.
+    """
 
 class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes documents in. Every call is made for the tenant of the verified token and sees that tenant's resources only; a resource of
@@ -130,12 +172,34 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads one collection. Returns NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
+    def UpdateCollection(
+        self,
+        request: _ingestion_pb2.UpdateCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_pb2.CollectionResponse, _abc.Awaitable[_ingestion_pb2.CollectionResponse]]:
+        """Changes the fields of a collection that `update_mask` names, or all that are sent: `description`, `dense_weight`. Returns NOT_FOUND
+        if there is none, INVALID_ARGUMENT for a field that cannot be changed.
+        """
+
+    @_abc_1.abstractmethod
     def DeleteCollection(
         self,
         request: _ingestion_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingestion_pb2.DeleteCollectionResponse, _abc.Awaitable[_ingestion_pb2.DeleteCollectionResponse]]:
         """Deletes a collection and all its documents. They are invisible at once. Returns NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
+    def ReindexCollection(
+        self,
+        request: _ingestion_pb2.ReindexCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_pb2.JobResponse, _abc.Awaitable[_ingestion_pb2.JobResponse]]:
+        """Computes the vectors of a collection anew with another embedding model. Searches go on with the old vectors until all the new ones
+        are there, then change to them in one step. A call for the model that a job is already moving the collection to returns that job.
+        Returns NOT_FOUND if there is no such collection or the model is not served, FAILED_PRECONDITION while a job moves the collection to
+        another model.
+        """
 
     @_abc_1.abstractmethod
     def CreateDocument(
@@ -197,7 +261,36 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingestion_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ingestion_pb2.JobResponse], _abc.AsyncIterator[_ingestion_pb2.JobResponse]]:
-        """Follows one job: its state now, each change, and the end at SUCCEEDED or FAILED. Returns NOT_FOUND if there is none."""
+        """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
+    def ListJobs(
+        self,
+        request: _ingestion_pb2.ListJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_pb2.JobListResponse, _abc.Awaitable[_ingestion_pb2.JobListResponse]]:
+        """Lists jobs, the newest first. Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for a page token it did not make."""
+
+    @_abc_1.abstractmethod
+    def CancelJob(
+        self,
+        request: _ingestion_pb2.CancelJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_pb2.JobResponse, _abc.Awaitable[_ingestion_pb2.JobResponse]]:
+        """Ends a job that is waiting or running and removes what it stored; an older version of the document stays searchable. A cancelled
+        job is returned as it is. Returns NOT_FOUND if there is none, FAILED_PRECONDITION if it has ended or its version is just becoming
+        visible.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _ingestion_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingestion_pb2.JobResponse, _abc.Awaitable[_ingestion_pb2.JobResponse]]:
+        """Lets a failed job be tried again. A job that is waiting or running is returned as it is. Returns NOT_FOUND if there is none,
+        FAILED_PRECONDITION if it has succeeded or its bytes are gone: it was cancelled, or a newer version replaced its own.
+        """
 
 def add_IngestionServiceServicer_to_server(servicer: IngestionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -4,6 +4,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from malla.chat.v1 import event_pb2 as _event_pb2
 from malla.common.v1 import citation_pb2 as _citation_pb2
 from malla.common.v1 import envelope_pb2 as _envelope_pb2
+from malla.common.v1 import scope_pb2 as _scope_pb2
 from malla.common.v1 import usage_pb2 as _usage_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -15,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection_id", "query", "k", "filter", "mode", "min_seq")
+    __slots__ = ("collection_id", "query", "k", "filter", "mode", "min_seq", "explain", "context")
     class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MODE_UNSPECIFIED: _ClassVar[SearchRequest.Mode]
@@ -32,13 +33,17 @@ class SearchRequest(_message.Message):
     FILTER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     MIN_SEQ_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     collection_id: str
     query: str
     k: int
     filter: _struct_pb2.Struct
     mode: SearchRequest.Mode
     min_seq: int
-    def __init__(self, collection_id: _Optional[str] = ..., query: _Optional[str] = ..., k: _Optional[int] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., mode: _Optional[_Union[SearchRequest.Mode, str]] = ..., min_seq: _Optional[int] = ...) -> None: ...
+    explain: bool
+    context: int
+    def __init__(self, collection_id: _Optional[str] = ..., query: _Optional[str] = ..., k: _Optional[int] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., mode: _Optional[_Union[SearchRequest.Mode, str]] = ..., min_seq: _Optional[int] = ..., explain: _Optional[bool] = ..., context: _Optional[int] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("success", "message", "results", "seq", "usage", "metadata")
@@ -177,7 +182,7 @@ class InternalQueryData(_message.Message):
     def __init__(self, answer: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[_citation_pb2.Citation, _Mapping]]] = ..., usage: _Optional[_Union[_usage_pb2.TokenUsage, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class SearchResult(_message.Message):
-    __slots__ = ("chunk_id", "document_id", "text", "score", "metadata", "page", "start_offset", "end_offset")
+    __slots__ = ("chunk_id", "document_id", "text", "score", "metadata", "page", "start_offset", "end_offset", "chunk_ids", "also_in", "explanation")
     CHUNK_ID_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -186,6 +191,9 @@ class SearchResult(_message.Message):
     PAGE_FIELD_NUMBER: _ClassVar[int]
     START_OFFSET_FIELD_NUMBER: _ClassVar[int]
     END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_IDS_FIELD_NUMBER: _ClassVar[int]
+    ALSO_IN_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     chunk_id: str
     document_id: str
     text: str
@@ -194,4 +202,37 @@ class SearchResult(_message.Message):
     page: int
     start_offset: int
     end_offset: int
-    def __init__(self, chunk_id: _Optional[str] = ..., document_id: _Optional[str] = ..., text: _Optional[str] = ..., score: _Optional[float] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., page: _Optional[int] = ..., start_offset: _Optional[int] = ..., end_offset: _Optional[int] = ...) -> None: ...
+    chunk_ids: _containers.RepeatedScalarFieldContainer[str]
+    also_in: _containers.RepeatedScalarFieldContainer[str]
+    explanation: Explanation
+    def __init__(self, chunk_id: _Optional[str] = ..., document_id: _Optional[str] = ..., text: _Optional[str] = ..., score: _Optional[float] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., page: _Optional[int] = ..., start_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., chunk_ids: _Optional[_Iterable[str]] = ..., also_in: _Optional[_Iterable[str]] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("parts", "fused_score", "fused_rank", "coverage", "rerank_score", "title_words")
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    FUSED_SCORE_FIELD_NUMBER: _ClassVar[int]
+    FUSED_RANK_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    RERANK_SCORE_FIELD_NUMBER: _ClassVar[int]
+    TITLE_WORDS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[ScorePart]
+    fused_score: float
+    fused_rank: int
+    coverage: float
+    rerank_score: float
+    title_words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, parts: _Optional[_Iterable[_Union[ScorePart, _Mapping]]] = ..., fused_score: _Optional[float] = ..., fused_rank: _Optional[int] = ..., coverage: _Optional[float] = ..., rerank_score: _Optional[float] = ..., title_words: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ScorePart(_message.Message):
+    __slots__ = ("name", "score", "normalised", "weight", "rank")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    NORMALISED_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    score: float
+    normalised: float
+    weight: float
+    rank: int
+    def __init__(self, name: _Optional[str] = ..., score: _Optional[float] = ..., normalised: _Optional[float] = ..., weight: _Optional[float] = ..., rank: _Optional[int] = ...) -> None: ...

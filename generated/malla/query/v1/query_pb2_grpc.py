@@ -68,7 +68,8 @@ class QueryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Query(self, request, context):
-        """Answers a question from a collection, with citations. Fails as Search does.
+        """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
+        too few tokens left; nothing is spent then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,9 @@ class QueryServiceStub:
     malformed filter, DEADLINE_EXCEEDED when `min_seq` is not reached in time, UNAVAILABLE when no vector can be computed.
     """
     Query: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]
-    """Answers a question from a collection, with citations. Fails as Search does."""
+    """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
+    too few tokens left; nothing is spent then.
+    """
     StreamQuery: _grpc.UnaryStreamMultiCallable[_query_pb2.QueryRequest, _event_pb2.ChatEvent]
     """Answers as Query does, as a stream of events. Before the first event it fails as Search does; after it, the stream ends in an
     `error` event and the same status.
@@ -59,7 +61,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     malformed filter, DEADLINE_EXCEEDED when `min_seq` is not reached in time, UNAVAILABLE when no vector can be computed.
     """
     Query: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]  # type: ignore[assignment]
-    """Answers a question from a collection, with citations. Fails as Search does."""
+    """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
+    too few tokens left; nothing is spent then.
+    """
     StreamQuery: _aio.UnaryStreamMultiCallable[_query_pb2.QueryRequest, _event_pb2.ChatEvent]  # type: ignore[assignment]
     """Answers as Query does, as a stream of events. Before the first event it fails as Search does; after it, the stream ends in an
     `error` event and the same status.
@@ -86,7 +90,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.QueryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.QueryResponse, _abc.Awaitable[_query_pb2.QueryResponse]]:
-        """Answers a question from a collection, with citations. Fails as Search does."""
+        """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
+        too few tokens left; nothing is spent then.
+        """
 
     @_abc_1.abstractmethod
     def StreamQuery(
