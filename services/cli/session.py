@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import jwt
 import typer
 
 from common.client import MallaClient
+from common.context import Tier
+from common.tokens import KeyRing
+from services.cli.launcher.plan import Layout
 from services.cli.launcher.state import MeshPhase, MeshState, read_state
 from services.cli.output import CliError
 from services.cli.settings import CliSettings
 
 T = TypeVar("T")
+
+_SPARE_S = 600
+_OWN_TTL = timedelta(hours=1)
 
 DataDir = Annotated[
     Path | None,
@@ -53,11 +62,22 @@ def find_edge(settings: CliSettings) -> Edge:
     if settings.address:
         if not settings.token:
             raise CliError("MALLA_ADDRESS is set without MALLA_TOKEN. Make one with `malla token create` where the mesh runs.")
-        return Edge(settings.address, settings.token)
+        return Edge(settings.address, settings.token.get_secret_value())
     state = running_mesh(settings)
     if state.phase is not MeshPhase.READY:
         raise CliError(f"The mesh in {settings.home} is {state.phase}. Wait until `malla status` says ready.")
-    return Edge(state.address, settings.token or state.token)
+    return Edge(state.address, settings.token.get_secret_value() or _own_token(state))
+
+
+def _own_token(state: MeshState) -> str:
+    """Returns the first tenant's token; another where the one from the start is good no more: whoever has the keys may."""
+    given = jwt.decode_complete(state.token, options={"verify_signature": False})
+    claims, signed_by = given["payload"], given["header"]["kid"]
+    keys = KeyRing.open(Layout(state.data_dir).keys)
+    lasts = claims["exp"] > time.time() + _SPARE_S
+    if lasts and signed_by in {key.kid for key in keys.keys} and claims["jti"] not in keys.book.revoked():
+        return state.token
+    return keys.issue(tenant=claims["tenant"], tier=Tier(claims["tier"]), ttl=_OWN_TTL, subject="malla")
 
 
 def call(edge: Edge, work: Callable[[MallaClient], Coroutine[Any, Any, T]]) -> T:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
-from common.settings import Settings
+from common.settings import MeshSettings
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(MeshSettings):
     """Settings of the HTTP server behind the edge."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -15,6 +17,9 @@ class GatewaySettings(Settings):
     drain_grace_s: float = Field(default=20.0, description="Seconds that requests may take to end after SIGTERM.")
     mesh_address: str = Field(
         default="127.0.0.1:9000", description="The mesh listener, through which the query server is called."
+    )
+    revoked_tokens: Path | None = Field(
+        default=None, description="File of the revoked tokens, as the proxy has it; their WebSockets end. Empty to watch none."
     )
     turn_timeout_s: float = Field(default=600.0, description="Seconds a turn of a WebSocket may take.")
     websocket_connections: int = Field(default=2000, description="Open WebSockets; more are refused.")

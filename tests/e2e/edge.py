@@ -20,11 +20,12 @@ import jwt
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
 from malla.embedding.v1 import embedding_pb2, embedding_pb2_grpc
 
 from common.errors import Code
+from common.identity import write_identity
 from common.proxy import ProxyConfig, RateLimit, command, render
+from common.tokens import KeyRing, SigningKey, TokenBook
 from tests.e2e import edge_backend
 
 JSON_LIMIT = 300_000
@@ -34,12 +35,19 @@ BUCKET = RateLimit(requests=100_000, per_s=1)
 WAIT_S = 15.0
 
 KEY = Ed25519PrivateKey.generate()
-JWKS = {"keys": [json.loads(OKPAlgorithm.to_jwk(KEY.public_key())) | {"kid": "test", "alg": "EdDSA", "use": "sig"}]}
 
 
 def token(*, key: Ed25519PrivateKey = KEY, **changes: object) -> str:
     """Returns a token; a change to None leaves the claim out."""
-    claims = {"iss": "malla", "aud": "malla", "exp": int(time.time()) + 600, "sub": "ana", "tenant": "acme", "tier": "pro"}
+    claims = {
+        "iss": "malla",
+        "aud": "malla",
+        "exp": int(time.time()) + 600,
+        "sub": "ana",
+        "tenant": "acme",
+        "tier": "pro",
+        "scope": "read write chat admin",
+    }
     given = {name: value for name, value in {**claims, **changes}.items() if value is not None}
     return jwt.encode(given, key, algorithm="EdDSA", headers={"kid": "test"})
 
@@ -75,16 +83,19 @@ class Edge:
         return [json.loads(line) for line in self.proxy.access_log_path.read_text().splitlines()]
 
 
+def ring(folder: Path) -> KeyRing:
+    """The keys of a proxy under test, and what it was told to revoke."""
+    return KeyRing((SigningKey("test", KEY),), TokenBook(folder))
+
+
 def laptop(folder: Path, upstream_ports: dict[str, list[int]]) -> ProxyConfig:
     edge, mesh, admin = free_ports(3)
-    jwks = folder / "jwks.json"
-    jwks.write_text(json.dumps(JWKS))
     proxy = ProxyConfig.laptop(
         edge_port=edge,
         mesh_port=mesh,
         admin_port=admin,
         upstream_ports=upstream_ports,
-        jwks_path=jwks,
+        jwks_path=folder / "jwks.json",
         access_log_path=folder / "access.log",
     )
     return proxy.model_copy(
@@ -100,10 +111,13 @@ def laptop(folder: Path, upstream_ports: dict[str, list[int]]) -> ProxyConfig:
 
 
 @asynccontextmanager
-async def running(proxy: ProxyConfig, ready: Callable[[httpx.Response], bool]) -> AsyncIterator[None]:
+async def running(
+    proxy: ProxyConfig, ready: Callable[[httpx.Response], bool], keys: KeyRing | None = None
+) -> AsyncIterator[None]:
     """Runs Envoy until the block ends; enters it once /readyz answers as `ready` wants."""
     config = proxy.access_log_path.with_name("envoy.yaml")
     config.write_text(render(proxy))
+    write_identity(proxy, keys or ring(proxy.jwks_path.parent))
     process = await asyncio.create_subprocess_exec(*command(config, concurrency=1))
     try:
         await answers(f"http://{proxy.edge}/readyz", ready)
@@ -118,7 +132,9 @@ async def answers(url: str, wanted: Callable[[httpx.Response], bool], **argument
     async with asyncio.timeout(WAIT_S), httpx.AsyncClient() as client:
         while True:
             with contextlib.suppress(httpx.TransportError):
-                response = await client.request(arguments.get("method", "GET"), url, headers=arguments.get("headers"))
+                response = await client.request(
+                    arguments.get("method", "GET"), url, headers=arguments.get("headers"), content=arguments.get("content")
+                )
                 if wanted(response):
                     return response
             await asyncio.sleep(0.02)

@@ -14,7 +14,7 @@ async def test_identity_comes_from_the_token_alone(http: httpx.AsyncClient) -> N
     response = await http.post("/api/v1/embeddings", json={"texts": ["a"]}, headers=bearer() | spoofed)
     seen = response.json()["metadata"]
     assert (seen["x-tenant-id"], seen["x-tier"], seen["x-user-id"]) == ("acme", "pro", "ana")
-    assert "x-scope" not in seen
+    assert seen["x-scope"] == "read write chat admin"
     assert "authorization" not in seen
 
 

@@ -74,7 +74,8 @@ async def test_many_turns_with_the_token_in_the_header(line: Line) -> None:
     seen = line.chat.metadata[-1]
     assert (seen["x-tenant-id"], seen["x-tier"], seen["x-user-id"]) == ("acme", "pro", "ana")
     assert (seen["x-session-id"], seen["x-request-id"]) == ("user-123", "ws-1-3")
-    assert not {"x-scope", "authorization"} & seen.keys()
+    assert seen["x-scope"] == "admin chat read write"
+    assert "authorization" not in seen
     assert line.chat.requests[-1].id_agente == 1
 
 

@@ -48,10 +48,11 @@ def test_the_claims_say_who_for_how_long_and_what_for(tmp_path):
     assert abs(datetime.now(UTC).timestamp() - claims["iat"]) < 10
 
 
-def test_without_scopes_and_subject(tmp_path):
+def test_without_a_word_on_scopes_a_token_has_all_and_with_none_it_has_none(tmp_path):
     ring = KeyRing.open(tmp_path)
+    assert "scope" not in claims_of(ring.issue(tenant="acme", scopes=()), ring)
     claims = claims_of(ring.issue(tenant="acme"), ring)
-    assert "scope" not in claims
+    assert claims["scope"] == "read write chat admin"
     assert (claims["sub"], claims["tier"]) == ("acme", "free")
 
 
@@ -109,8 +110,8 @@ def test_a_token_that_is_never_good_is_refused(tmp_path, ttl):
         KeyRing.open(tmp_path).issue(tenant="a", ttl=ttl)
 
 
-@pytest.mark.parametrize("scope", ["", "two words"])
-def test_a_scope_is_one_word(tmp_path, scope):
+@pytest.mark.parametrize("scope", ["", "two words", "wirte", "mesh", "unspecified"])
+def test_a_scope_is_one_of_four(tmp_path, scope):
     with pytest.raises(InvalidArgumentError, match="scope"):
         KeyRing.open(tmp_path).issue(tenant="a", scopes=[scope])
 

@@ -9,24 +9,27 @@ from collections.abc import Iterable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from common.errors import InvalidArgumentError, MallaError
+from common.errors import InvalidArgumentError, MallaError, TokenRevokedError
 from services.gateway.chat.frames import error_text, parse_message
 from services.gateway.chat.inbox import Entry, Inbox
+from services.gateway.chat.token import Revocations
 from services.gateway.chat.turns import Caller, Turns
 
 log = logging.getLogger("malla.chat")
 
 GOING_AWAY = 1001
+UNAUTHORIZED = 4401
+"""The token is good no more; as HTTP's 401, in the range that applications may use (RFC 6455, 7.4.2)."""
 INTERNAL_ERROR = 1011
 _CLOSE_S = 1.0
 _DEAD = (WebSocketDisconnect, TimeoutError)
 
 
 class ChatSocket:
-    """Carries the turns of one conversation until the client leaves or the gateway drains.
+    """Carries the turns of one conversation until the client leaves, its token is good no more, or the gateway drains.
 
-    Two tasks: one always reads and never writes, so that a client that leaves is noticed at once; one runs the turns, and alone
-    writes.
+    Three tasks: one always reads and never writes, so that a client that leaves is noticed at once; one runs the turns, and
+    alone writes; one waits for the token's end.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class ChatSocket:
         turns: Turns,
         caller: Caller,
         conversation: tuple[str, int],
+        revocations: Revocations,
         *,
         queue: int,
         send_timeout_s: float,
@@ -43,20 +47,25 @@ class ChatSocket:
         self._turns = turns
         self._caller = caller
         self._conversation = conversation
+        self._revocations = revocations
         self._inbox = Inbox(queue)
         self._send_timeout_s = send_timeout_s
         self._worker: asyncio.Task[None] | None = None
+        self._token_ended: MallaError | None = None
+        self._sent = 0  # events of the turn
 
     async def serve(self) -> None:
         """Runs until the socket is done. A client that leaves cancels its turn."""
         reader = asyncio.create_task(self._read())
         self._worker = asyncio.create_task(self._answer())
+        watcher = asyncio.create_task(self._end_with_token())
         try:
             done, _ = await asyncio.wait({reader, self._worker}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             reader.cancel()
             self._worker.cancel()
-            await asyncio.gather(reader, self._worker, return_exceptions=True)
+            watcher.cancel()
+            await asyncio.gather(reader, self._worker, watcher, return_exceptions=True)
         await self._close(_failure_of(done), left=reader in done)
 
     def drain(self) -> None:
@@ -67,6 +76,14 @@ class ChatSocket:
         """Ends the running turn now."""
         if self._worker is not None:
             self._worker.cancel()
+
+    async def _end_with_token(self) -> None:
+        """Once the token has expired, lets the turn end that began before; once it is revoked, does not."""
+        self._token_ended = await self._revocations.end_of(self._caller.token)
+        if isinstance(self._token_ended, TokenRevokedError):
+            self.cut()
+        else:
+            self.drain()
 
     async def _read(self) -> None:
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
@@ -84,15 +101,19 @@ class ChatSocket:
         number = 0
         while (entry := await self._inbox.get()) is not None:
             number += 1
+            self._sent = 0
             if isinstance(entry, MallaError):
                 await self._send(error_text(entry, 1))
             else:
-                await self._turns.run(entry, self._caller.context(number), self._caller, self._send)
+                with self._caller.span(number):
+                    await self._turns.run(entry, self._caller.context(number), self._caller, self._send)
+            self._sent = 0
 
     async def _send(self, text: str) -> None:
         """Sends a frame when there is room for it. Raises TimeoutError for a client that reads nothing for too long."""
         async with asyncio.timeout(self._send_timeout_s):
             await self._websocket.send({"type": "websocket.send", "text": text})
+        self._sent += 1
 
     async def _close(self, failure: BaseException | None, *, left: bool) -> None:
         if isinstance(failure, _DEAD) or (left and failure is None):
@@ -101,7 +122,11 @@ class ChatSocket:
             log.error("a socket failed", exc_info=failure)
         with contextlib.suppress(*_DEAD):
             async with asyncio.timeout(_CLOSE_S):
-                await self._websocket.close(GOING_AWAY if failure is None else INTERNAL_ERROR)
+                if self._token_ended is not None:
+                    await self._send(error_text(self._token_ended, self._sent + 1))
+                    await self._websocket.close(UNAUTHORIZED)
+                else:
+                    await self._websocket.close(GOING_AWAY if failure is None else INTERNAL_ERROR)
 
 
 def _failure_of(tasks: Iterable[asyncio.Task[None]]) -> BaseException | None:

@@ -18,7 +18,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.channel import open_channel
 from common.errors import InvalidArgumentError, MallaError, OverloadedError, UnavailableError
+from common.server import MeshKey, check_scope
+from common.tasks import stop
 from services.gateway.chat.socket import ChatSocket
+from services.gateway.chat.token import Revocations
 from services.gateway.chat.turns import Caller, Turns
 from services.gateway.errors import refusal, upgrade_required
 from services.gateway.settings import GatewaySettings
@@ -27,6 +30,7 @@ CHAT_PATH = "/api/v1/groq/chat/stream/{session_id}/{id_agente}"
 SUBPROTOCOL = "malla.v1"
 """What a client that offers subprotocols is answered, as a browser's must be that brings its token as one."""
 
+_METHOD = "/malla.chat.v1.ChatService/StreamChat"
 _NUMBER = re.compile("[0-9]{1,10}")
 _INT32_MOST = 2**31 - 1
 _RETRY_AFTER_S = 5.0
@@ -38,6 +42,8 @@ class ChatSockets:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
+        self._mesh_key = MeshKey(settings.mesh_secret())
+        self._revocations = Revocations(settings.revoked_tokens)
         self._turns: Turns | None = None
         self._open: set[ChatSocket] = set()
         self._none_open = asyncio.Event()
@@ -51,9 +57,13 @@ class ChatSockets:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: ASGIApp) -> AsyncIterator[None]:
         """Holds the channel open. A channel belongs to the loop it was opened in, so not before there is one."""
-        async with open_channel(self._settings.mesh_address) as channel:
+        async with open_channel(self._settings.mesh_address, mesh=self._settings.mesh_tls()) as channel:
             self._turns = Turns(channel, self._settings.turn_timeout_s)
-            yield
+            following = asyncio.create_task(self._revocations.follow())
+            try:
+                yield
+            finally:
+                await stop([following])
 
     async def drain(self, grace_s: float) -> None:
         """Lets running turns end within the grace time, and closes every socket."""
@@ -93,8 +103,10 @@ class ChatSockets:
 
     def _admit(self, websocket: WebSocket) -> ChatSocket:
         """Returns the socket of a handshake. Raises for one that is refused."""
+        self._mesh_key.check(websocket.headers.items())
         conversation = _conversation(websocket)
         caller = Caller.of(websocket.headers, conversation[0])
+        check_scope(_METHOD, caller.context(0))
         if self._draining or self._turns is None:
             raise UnavailableError("gateway")
         if len(self._open) >= self._settings.websocket_connections:
@@ -104,6 +116,7 @@ class ChatSockets:
             self._turns,
             caller,
             conversation,
+            self._revocations,
             queue=self._settings.websocket_queue,
             send_timeout_s=self._settings.websocket_send_timeout_s,
         )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 import grpc
 from malla.chat.v1 import chat_pb2, chat_pb2_grpc
+from opentelemetry.context import Context as TraceContext
+from opentelemetry.trace import SpanKind
 
 from common.channel import call_options
-from common.context import Context
+from common.context import Context, header_of, scopes_of
 from common.errors import InternalError, MallaError, UnauthenticatedError, UnavailableError
 from common.status import error_response_of, from_rpc_error
+from common.telemetry import SpanHandle, caller_of, span
 from services.gateway.chat.frames import error_text, event_text
+from services.gateway.chat.token import Token
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -29,12 +33,16 @@ class Caller:
     """For whom a socket's turns run: what the edge read from the token.
 
     Attributes:
-        metadata: x-tenant-id, x-tier, x-request-id and x-session-id.
-        extra: What the context does not hold: x-user-id and x-scope.
+        metadata: x-tenant-id, x-tier, x-scope, x-request-id and x-session-id.
+        extra: What the context does not hold: x-user-id, and x-forwarded-for for the audit log.
+        token: How long all of it is so.
+        trace: The span the socket was opened in.
     """
 
     metadata: tuple[tuple[str, str], ...]
     extra: tuple[tuple[str, str], ...]
+    token: Token
+    trace: TraceContext = field(default_factory=TraceContext)
 
     @classmethod
     def of(cls, headers: Mapping[str, str], session_id: str) -> Caller:
@@ -42,8 +50,17 @@ class Caller:
         if not headers.get("x-tenant-id"):
             raise UnauthenticatedError
         known = {name: headers.get(name, "") for name in ("x-tenant-id", "x-tier", "x-request-id")}
-        extra = {name: headers.get(name, "") for name in ("x-user-id", "x-scope")}
-        return cls(_sendable({**known, "x-session-id": session_id}), _sendable(extra))
+        if "x-scope" in headers:  # also where it grants nothing: a call without it would be taken for a service's own
+            known["x-scope"] = header_of(scopes_of(headers["x-scope"]))
+        # The last address is the one the edge saw; those before it are what the caller claims.
+        client = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        extra = {"x-user-id": headers.get("x-user-id", ""), "x-forwarded-for": client}
+        metadata = _sendable({**known, "x-session-id": session_id})
+        return cls(metadata, _sendable(extra), Token.of(headers), caller_of(headers.items()))
+
+    def span(self, turn: int) -> SpanHandle:
+        """Returns the span of a turn, a child of the socket's."""
+        return span("chat turn", {"malla.turn": turn}, kind=SpanKind.SERVER, parent=self.trace)
 
     def context(self, turn: int) -> Context:
         """Returns the context of a turn; its request id is the socket's and the turn's number."""

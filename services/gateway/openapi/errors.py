@@ -27,9 +27,15 @@ _FAILURES = {
     ),
     "401": _Failure(
         "Unauthorized",
-        "The token is missing, malformed, expired or not signed by this mesh.",
+        "The token is missing, malformed, expired, revoked or not signed by this mesh.",
         "UNAUTHENTICATED",
         Code.UNAUTHENTICATED,
+    ),
+    "403": _Failure(
+        "Forbidden",
+        "The token is good, but not for this: `error.details.required` names the scope it lacks.",
+        "MISSING_SCOPE",
+        Code.PERMISSION_DENIED,
     ),
     "404": _Failure(
         "NotFound", "The tenant has no such resource, or there is no such path.", "COLLECTION_NOT_FOUND", Code.NOT_FOUND
@@ -58,6 +64,15 @@ _FAILURES = {
     "default": _Failure("Failure", "Any other failure, in the same shape.", "INTERNAL", Code.INTERNAL),
 }
 _RETRY_AFTER: Schema = {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}}
+# draft-polli-ratelimit-headers-03; on every answer of a path that needs a token.
+_RATE_LIMIT: Schema = {
+    "X-RateLimit-Limit": {"description": "Requests the tenant's tier may make a minute.", "schema": {"type": "string"}},
+    "X-RateLimit-Remaining": {"description": "Requests left until the reset.", "schema": {"type": "integer", "minimum": 0}},
+    "X-RateLimit-Reset": {
+        "description": "Seconds until all of them are there again.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
 _ALWAYS_THERE = ["success", "message", "error", "metadata"]
 
 
@@ -70,7 +85,7 @@ def error_responses(schemas: Schemas) -> Schema:
     """Returns the shared responses, by name."""
     schema = schemas.reference(ERROR_RESPONSE)
     responses = {failure.name: _response(failure, schema) for failure in _FAILURES.values()}
-    responses["TooManyRequests"]["headers"] = {"Retry-After": _RETRY_AFTER}
+    responses["TooManyRequests"]["headers"] = {"Retry-After": _RETRY_AFTER, **_RATE_LIMIT}
     return responses
 
 

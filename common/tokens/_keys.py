@@ -1,27 +1,14 @@
-"""Signing keys and the tokens Envoy verifies (RFC 7519 signed with Ed25519, RFC 8037).
-
-A key folder holds one file a private key, named after when it was made and its key id. All of them are published, the newest
-signs: a key is rotated by adding a file and, once the last token of the old one has expired, deleting the old file.
-
-    keys = KeyRing.open(folder)
-    keys.write_jwks(folder / "jwks.json")
-    token = keys.issue(tenant="default", tier=Tier.PRO, ttl=timedelta(hours=24))
-
-Keys and tokens appear in no log, no `repr` and no message here.
-"""
+"""The signing keys of one folder: one file a private key, named after when it was made and its key id."""
 
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import json
-import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from common.context import Tier
 from common.errors import InvalidArgumentError
+from common.tokens._book import IssuedToken, TokenBook
+from common.tokens._files import exclusive, write_whole
 
 ISSUER = "malla"
 """`iss` of every token."""
@@ -47,6 +36,9 @@ AUDIENCE = "malla"
 """`aud` of every token."""
 
 ALGORITHM = "EdDSA"
+
+SCOPES = ("read", "write", "chat", "admin")
+"""What a token can be good for (malla/common/v1/scope.proto; a test keeps the two equal)."""
 
 # The edge compares the tenant with the same pattern (common.proxy.TENANT_PATTERN; a test keeps the two equal).
 TENANT_PATTERN = "[a-z0-9][a-z0-9_-]{0,63}"
@@ -86,9 +78,14 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """The live keys of one mesh, oldest first; the last one signs."""
+    """The live keys of one mesh, oldest first; the last one signs.
+
+    Attributes:
+        book: Remembers what is issued.
+    """
 
     keys: tuple[SigningKey, ...]
+    book: TokenBook
 
     @classmethod
     def open(cls, folder: Path) -> KeyRing:
@@ -97,11 +94,27 @@ class KeyRing:
         Two processes may do so at once: one makes the key, the other reads it.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _exclusive(folder):
-            files = sorted(folder.glob(f"*{_SUFFIX}"))
-            if not files:
-                files = [_write_key(folder, SigningKey.of(Ed25519PrivateKey.generate()))]
-        return cls(tuple(_read_key(file) for file in files))
+        with exclusive(folder):
+            files = _files(folder) or [_write_key(folder, _new_key())]
+            return cls(tuple(_read_key(file) for file in files), TokenBook(folder))
+
+    @classmethod
+    def rotate(cls, folder: Path) -> KeyRing:
+        """Adds a key, which signs from now on; tokens of the others stay good. Publish the keys afterwards."""
+        with exclusive(folder):
+            _write_key(folder, _new_key())
+        return cls.open(folder)
+
+    @classmethod
+    def drop_old(cls, folder: Path) -> KeyRing:
+        """Removes every key but the newest; the only one for a new one. Once that is published, their tokens open nothing."""
+        with exclusive(folder):
+            old = _files(folder)[:-1] or _files(folder)
+            if old == _files(folder):
+                _write_key(folder, _new_key())
+            for file in old:
+                file.unlink()
+        return cls.open(folder)
 
     def jwks(self) -> dict[str, list[dict[str, str]]]:
         """Returns the public keys (RFC 7517)."""
@@ -109,9 +122,15 @@ class KeyRing:
 
     def write_jwks(self, path: Path) -> None:
         """Writes the public keys to a file in one step, so that a reader never sees half of it."""
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        partial.write_text(json.dumps(self.jwks(), indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(self.jwks(), indent=2) + "\n")
+
+    def probe(self) -> str:
+        """Returns a token for asking whether a proxy knows the newest key: it names no tenant, so it opens nothing anywhere."""
+        return self._signed({"iss": ISSUER, "aud": AUDIENCE, "exp": datetime.now(UTC) + timedelta(minutes=1)})
+
+    def _signed(self, claims: dict[str, Any]) -> str:
+        key = self.keys[-1]
+        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def issue(
         self,
@@ -119,20 +138,20 @@ class KeyRing:
         tenant: str,
         tier: Tier = Tier.FREE,
         ttl: timedelta = timedelta(hours=1),
-        scopes: Iterable[str] = (),
+        scopes: Iterable[str] = SCOPES,
         subject: str = "",
     ) -> str:
-        """Returns a token.
+        """Returns a token, and remembers it; what is remembered opens nothing.
 
         Args:
             tenant: Whose data it opens.
             tier: What the tenant has paid for.
             ttl: How long it is good for.
-            scopes: What it is good for; none for everything the tenant may do.
+            scopes: What it is good for; one that names none opens nothing.
             subject: Who holds it; the tenant where nobody is named.
 
         Raises:
-            InvalidArgumentError: The tenant's name is malformed, a scope has a space, or `ttl` is not positive.
+            InvalidArgumentError: The tenant's name is malformed, a scope is unknown, or `ttl` is not positive.
         """
         named = tuple(scopes)
         _check(tenant, ttl, named)
@@ -149,8 +168,19 @@ class KeyRing:
         }
         if named:
             claims["scope"] = " ".join(named)
-        key = self.keys[-1]
-        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.kid})
+        self.book.remember(
+            IssuedToken(
+                jti=claims["jti"],
+                tenant=tenant,
+                tier=tier,
+                scopes=named,
+                subject=claims["sub"],
+                kid=self.keys[-1].kid,
+                issued_at=int(now.timestamp()),
+                expires_at=int(claims["exp"].timestamp()),
+            )
+        )
+        return self._signed(claims)
 
 
 def _check(tenant: str, ttl: timedelta, scopes: tuple[str, ...]) -> None:
@@ -160,22 +190,24 @@ def _check(tenant: str, ttl: timedelta, scopes: tuple[str, ...]) -> None:
         violations.append(("tenant", rule))
     if ttl <= timedelta(0):
         violations.append(("ttl", "must be longer than nothing"))
-    if any(not scope or " " in scope for scope in scopes):
-        violations.append(("scopes", "a scope is one word"))
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        violations.append(("scopes", f"'{unknown[0]}' is no scope; use {', '.join(SCOPES)}"))
     if violations:
         raise InvalidArgumentError(violations)
 
 
 def _write_key(folder: Path, key: SigningKey) -> Path:
     path = folder / f"{time.time_ns():020d}-{key.kid}{_SUFFIX}"
-    pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    partial = folder / f".{path.name}"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(descriptor)
-    return partial.rename(path)
+    write_whole(path, key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(), mode=0o600)
+    return path
+
+
+def _new_key() -> SigningKey:
+    return SigningKey.of(Ed25519PrivateKey.generate())
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{_SUFFIX}"))
 
 
 def _read_key(path: Path) -> SigningKey:
@@ -183,13 +215,6 @@ def _read_key(path: Path) -> SigningKey:
     if not isinstance(private, Ed25519PrivateKey):
         raise TypeError(f"{path.name} holds no Ed25519 key")
     return SigningKey.of(private)
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _public_x(private: Ed25519PrivateKey) -> str:

@@ -1,0 +1,70 @@
+"""How long the token of a socket is good: until it expires, or is revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import MallaError, TokenExpiredError, TokenRevokedError
+from common.identity import revoked_ids
+
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Token:
+    """What the edge says of a socket's token.
+
+    Attributes:
+        token_id: `jti`; empty for a token without.
+        expires_at: `exp`, in Unix seconds; None where the edge said nothing of it.
+    """
+
+    token_id: str = ""
+    expires_at: float | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Token:
+        """Reads the headers the edge set."""
+        expires = headers.get("x-token-expires", "")
+        return cls(headers.get("x-token-id", ""), float(expires) if expires.isdecimal() else None)
+
+
+class Revocations:
+    """The revoked tokens as the proxy's file has them, read again when it changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._ids: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Follows the file until cancelled; at once where there is no file to follow."""
+        seen: tuple[int, int] | None = None
+        while self._path is not None:
+            if (now := _version(self._path)) != seen:
+                seen, self._ids = now, revoked_ids(self._path)
+                self._changed.set()
+                self._changed = asyncio.Event()
+            await asyncio.sleep(_LOOK_S)
+
+    async def end_of(self, token: Token) -> MallaError:
+        """Waits until a token is good no more, and returns why."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if token.expires_at is None else token.expires_at - time.time()):
+                while token.token_id not in self._ids:
+                    await self._changed.wait()
+                return TokenRevokedError()
+        return TokenExpiredError()
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
