@@ -1,18 +1,30 @@
-"""Logs: one JSON object a line on standard error, with the call's request and tenant where there is one."""
+"""Logs: one JSON object a line on standard error, with the call's request and tenant where there is one, without secrets.
+
+A library's DEBUG lines hold prompts, documents and database commands, so libraries have a level of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
+from common.secrets import scrub
+from common.telemetry import trace_ids
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN = ("malla", "common", "services")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record, and every `extra` of it, as one JSON object."""
+    """Formats a record, and every `extra` of it, as one JSON object.
+
+    What it returns is scrubbed, not the record: nothing can be added behind it, and every handler that has it is covered.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns one line."""
@@ -22,14 +34,43 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        ids = trace_ids()
+        if ids is not None:
+            row["trace_id"], row["span_id"] = ids
         row.update({key: value for key, value in vars(record).items() if key not in _STANDARD})
         if record.exc_info:
             row["exception"] = self.formatException(record.exc_info)
-        return json.dumps(row, ensure_ascii=False, default=str)
+        if record.stack_info:
+            row["stack"] = self.formatStack(record.stack_info)
+        return scrub(json.dumps(row, ensure_ascii=False, default=str))
 
 
-def configure_logging(level: str) -> None:
-    """Sends all logs of this process to standard error as JSON lines."""
+def configure_logging(level: str, libraries: str = "INFO") -> None:
+    """Sends all logs of this process to standard error as JSON lines, uncaught exceptions and warnings among them.
+
+    Args:
+        level: Of our own loggers.
+        libraries: Of all others; one below `level` is raised to it.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    own, others = (logging.getLevelNamesMapping()[name.upper()] for name in (level, libraries))
+    logging.basicConfig(level=max(own, others), handlers=[handler], force=True)
+    for name in _OWN:
+        logging.getLogger(name).setLevel(own)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # Python would write the traceback itself, unscrubbed: a database's address with its password, for one.
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger("malla").critical("the process ends with an uncaught exception", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None and not issubclass(told.exc_type, SystemExit):
+        error = (told.exc_type, told.exc_value, told.exc_traceback)
+        logging.getLogger("malla").critical("a thread ends with an uncaught exception", exc_info=error)

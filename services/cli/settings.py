@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from common.settings import Settings
 
@@ -17,12 +17,22 @@ class CliSettings(Settings):
     address: str = Field(
         default="", description="Edge of a mesh that runs elsewhere, host:port; empty for the one of data_dir."
     )
-    token: str = Field(default="", repr=False, description="Token for that edge; empty for the first tenant's of data_dir.")
-    mongodb_uri: str = Field(
-        default="", validation_alias="MONGODB_URI", repr=False, description="Empty for the embedded database."
+    token: SecretStr = Field(
+        default=SecretStr(""), description="Token for that edge; empty for the first tenant's of data_dir."
+    )
+    mongodb_uri: SecretStr = Field(
+        default=SecretStr(""), validation_alias="MONGODB_URI", description="Empty for the embedded database."
+    )
+    audit_log: Path | None = Field(
+        default=None, description="File, or folder, of the servers' audit log; logs/audit in data_dir where not set."
     )
     start_timeout_s: float = Field(default=120.0, description="Seconds that the mesh may take to become ready.")
     drain_grace_s: float = Field(default=20.0, description="Seconds that calls may take to end after SIGTERM.")
+    hung_after_s: float = Field(
+        default=30.0, description="Seconds that a process may fail its health check before it is restarted; 0 for ever."
+    )
+    log_bytes: int = Field(default=16 * 1024 * 1024, description="Size at which a log of a process is put aside.")
+    log_files: int = Field(default=3, description="Logs put aside that are kept, of each process.")
 
     @property
     def home(self) -> Path:
