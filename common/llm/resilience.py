@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from common.llm.breaker import Breaker
 from common.llm.errors import LlmError
+from common.llm.observed import observed
 from common.llm.types import Generation, GenerationEnd, ModelInfo, Provider
 
 _log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class ResilientProvider:
             begun = False
             try:
                 with self.breaker.call(request.model):
-                    async with aclosing(self._inner.stream(request)) as pieces:
+                    async with aclosing(observed(self.name, request, self._inner.stream(request))) as pieces:
                         async for piece in pieces:
                             if not begun:
                                 begun = True
