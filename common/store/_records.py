@@ -18,6 +18,9 @@ class CollectionRecord(BaseModel):
 
     Attributes:
         request_id: Idempotency key of the request that created it.
+        dense_weight: How much vectors count beside words in a hybrid search, from 0 to 1; None for the server's own.
+        model: The embedding model at change `seq`; empty before the first change.
+        reindex_job: The last job that began to change the model; it has the collection to itself until it has ended.
     """
 
     uid: str = Field(alias="_id")
@@ -29,10 +32,19 @@ class CollectionRecord(BaseModel):
     created_at: int
     deleted: bool = False
     request_id: str = ""
+    dense_weight: float | None = None
+    model: str = ""
+    reindex_job: str = ""
 
 
 class ChangeRecord(BaseModel):
-    """One entry of a collection's change log: version `version` of a document became visible, or the document was deleted."""
+    """One entry of a collection's change log: version `version` of a document became visible, or the document was deleted.
+
+    One that names no document is a change of the model alone: from it on, the vectors of `model` of all documents are searched.
+
+    Attributes:
+        model: The embedding model of the collection from this change on.
+    """
 
     seq: int
     document_id: str
@@ -40,10 +52,16 @@ class ChangeRecord(BaseModel):
     chunks: int = 0
     deleted: bool = False
     job_id: str = ""
+    model: str = ""
+
+    @property
+    def switches(self) -> bool:
+        """Whether it changes the model and no document."""
+        return not self.document_id
 
 
 class ChunkRecord(BaseModel):
-    """A passage with its vector: `dimensions` little-endian float32, L2-normalised."""
+    """A passage with its vector of one model: `dimensions` little-endian float32, L2-normalised."""
 
     chunk_id: str
     document_id: str

@@ -83,4 +83,4 @@ def test_stored_times_come_back():
 def test_settings_read_the_names_of_the_contract(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MONGODB_URI", "mongodb://elsewhere:1")
     monkeypatch.setenv("UNKNOWN_KEY", "ignored")
-    assert StoreSettings(_env_file=None).mongodb_uri == "mongodb://elsewhere:1"
+    assert StoreSettings(_env_file=None).mongodb_uri.get_secret_value() == "mongodb://elsewhere:1"
