@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from common.client import MallaClient
 from common.errors import Code, MallaError
@@ -80,7 +82,8 @@ async def ingest_files(
 
 async def _ingest(client: MallaClient, collection_id: str, file: SourceFile, listener: Listener) -> FileResult:
     try:
-        job_id, duplicate = await _upload(client, collection_id, file)
+        sent = await _sent_before(client, collection_id, file)
+        job_id, duplicate = (sent, True) if sent else await _upload(client, collection_id, file)
         job = await client.wait_for_job(job_id, timeout_s=_JOB_TIMEOUT_S, on_change=lambda seen: listener.on_job(file, seen))
     except MallaError as error:
         if error.code in {Code.UNAUTHENTICATED, Code.PERMISSION_DENIED}:
@@ -88,9 +91,30 @@ async def _ingest(client: MallaClient, collection_id: str, file: SourceFile, lis
         return FileResult(file, Outcome.FAILED, reason=error.message)
     except OSError as error:
         return FileResult(file, Outcome.FAILED, reason=f"cannot be read: {error.strerror}")
+    if job.state is JobState.CANCELLED:
+        return FileResult(file, Outcome.FAILED, reason="its job was cancelled; ingest it again to have it")
     if job.state is JobState.FAILED:
         return FileResult(file, Outcome.FAILED, reason=_why(job))
     return FileResult(file, Outcome.UNCHANGED if duplicate else Outcome.INGESTED, job.chunks_total, job.seq)
+
+
+async def _sent_before(client: MallaClient, collection_id: str, file: SourceFile) -> str:
+    """Returns the job of these very bytes if they are there already, so that what broke off goes on where it stopped."""
+    try:
+        known = await client.get_document(collection_id, file.document_id)
+    except MallaError as error:
+        if error.code in {Code.UNAUTHENTICATED, Code.PERMISSION_DENIED}:
+            raise
+        return ""  # not there, or not to be known now: sending it again does no harm
+    said = known.metadata or DocumentUploadMetadata()
+    if known.error is not None or (said.source, known.filename) != (file.source, file.path.name):
+        return ""
+    return known.job_id if known.sha256 == await asyncio.to_thread(_sha256, file.path) else ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 async def _upload(client: MallaClient, collection_id: str, file: SourceFile) -> tuple[str, bool]:

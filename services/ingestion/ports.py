@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from common.models import CallContext
+from common.models import CallContext, JobState
 from common.store import ChangeRecord, ChunkRecord, CollectionRecord
 from services.ingestion.domain.records import DocumentRecord, Extracted, JobRecord, Passage, Vectors
 
@@ -25,8 +25,16 @@ class Collections(Protocol):
         """Yields at most `size` collections whose identifier follows `after`, by identifier."""
         ...
 
-    async def raise_seq(self, tenant_id: str, uid: str, seq: int) -> None:
-        """Notes that the change `seq` is visible."""
+    async def raise_seq(self, tenant_id: str, uid: str, change: ChangeRecord) -> None:
+        """Notes that a change is visible, and the model from it on, unless a later one was noted."""
+        ...
+
+    async def claim(self, tenant_id: str, uid: str, holder: str, job_id: str) -> bool:
+        """Makes a job the one that changes the collection's model; False where it is no longer `holder` that is."""
+        ...
+
+    async def change(self, tenant_id: str, uid: str, fields: Mapping[str, Any]) -> CollectionRecord | None:
+        """Sets fields of a collection and returns it; None where it is gone."""
         ...
 
     async def hide(self, tenant_id: str, uid: str) -> None:
@@ -69,6 +77,10 @@ class Documents(Protocol):
         """Notes that a document's last job failed."""
         ...
 
+    async def revive(self, job: JobRecord) -> None:
+        """Notes that a document's last job, which failed, is tried again."""
+        ...
+
     async def unlist(self, tenant_id: str, collection_uid: str, document_id: str, change: ChangeRecord) -> None:
         """Makes a deleted document invisible. Its version counter stays, so that no version number is used twice."""
         ...
@@ -93,6 +105,32 @@ class Jobs(Protocol):
         """Returns the blobs that jobs for versions before `version` still name, and makes the jobs forget them."""
         ...
 
+    def page(
+        self, tenant_id: str, collection_uid: str, state: JobState, after: tuple[int, str] | None, size: int
+    ) -> AsyncIterator[JobRecord]:
+        """Yields at most `size` jobs, the newest first, that follow the one of time and identifier `after`."""
+        ...
+
+    async def cancel(self, tenant_id: str, job_id: str, now_ms: int) -> bool:
+        """Cancels a job; False, and no change, where it has ended or its version may be visible already."""
+        ...
+
+    async def retry(self, tenant_id: str, job_id: str, now_ms: int) -> bool:
+        """Makes a failed job available again; False, and no change, where it has not failed or its bytes are gone."""
+        ...
+
+    async def names_blob(self, tenant_id: str, blob_id: str) -> bool:
+        """Returns whether a job names these bytes."""
+        ...
+
+    async def forget_blob(self, job: JobRecord) -> None:
+        """Makes a job forget its bytes, which are removed."""
+        ...
+
+    def unreleased(self) -> AsyncIterator[JobRecord]:
+        """Yields the cancelled jobs of all tenants whose bytes are not removed yet."""
+        ...
+
     async def change(self, job: JobRecord, **fields: Any) -> bool:
         """Changes a leased job's fields, here and in the record; False, and no change, where the lease is no longer held."""
         ...
@@ -101,12 +139,16 @@ class Jobs(Protocol):
 class Changes(Protocol):
     """Change logs of collections."""
 
-    async def head(self, tenant_id: str, collection_uid: str) -> int:
-        """Returns the number of the last change; 0 before the first."""
+    async def last(self, tenant_id: str, collection_uid: str) -> ChangeRecord | None:
+        """Returns the last change; None before the first."""
+        ...
+
+    async def all_of(self, tenant_id: str, collection_uid: str) -> Sequence[ChangeRecord]:
+        """Returns the whole log, in order."""
         ...
 
     async def last_of(self, tenant_id: str, collection_uid: str, document_id: str) -> ChangeRecord | None:
-        """Returns the last change of a document."""
+        """Returns the last change of a document; of the model alone where none is named."""
         ...
 
     async def append(self, tenant_id: str, collection_uid: str, change: ChangeRecord) -> bool:
@@ -117,16 +159,34 @@ class Changes(Protocol):
 class Chunks(Protocol):
     """Passages with their vectors."""
 
-    async def ordinals(self, job: JobRecord) -> set[int]:
-        """Returns which chunks of the job's version are stored."""
+    async def ordinals(self, job: JobRecord) -> Mapping[str, set[int]]:
+        """Returns which chunks of the job's version are stored, by the model of their vectors."""
+        ...
+
+    async def of_version(
+        self, tenant_id: str, collection_uid: str, document_id: str, version: int, model: str
+    ) -> Sequence[ChunkRecord]:
+        """Returns the chunks of a document's version with their vectors of a model, in order."""
         ...
 
     async def add(self, job: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
-        """Stores chunks; those stored already stay as they are."""
+        """Stores chunks of one model; those stored already stay as they are."""
         ...
 
     async def delete_before(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> None:
         """Removes the chunks of a document's versions before `version`."""
+        ...
+
+    async def delete_of(self, job: JobRecord) -> None:
+        """Removes the chunks of the job's version."""
+        ...
+
+    async def delete_model(self, tenant_id: str, collection_uid: str, model: str) -> None:
+        """Removes a collection's vectors of a model."""
+        ...
+
+    async def delete_other_models(self, tenant_id: str, collection_uid: str, model: str) -> None:
+        """Removes a collection's vectors of all models but one."""
         ...
 
 
@@ -134,7 +194,15 @@ class Blobs(Protocol):
     """The bytes that were received."""
 
     async def write(self, tenant_id: str, blob_id: str, number: int, piece: bytes) -> None:
-        """Stores the piece `number` of a blob."""
+        """Stores the piece `number` of a blob, which is unclaimed from its first piece on."""
+        ...
+
+    async def claim(self, tenant_id: str, blob_id: str) -> None:
+        """Notes that a job names a blob."""
+        ...
+
+    def unclaimed(self, before_ms: int) -> AsyncIterator[tuple[str, str]]:
+        """Yields tenant and identifier of the blobs begun before a time that no job is known to name."""
         ...
 
     async def read(self, tenant_id: str, blob_id: str) -> bytes:
@@ -161,6 +229,9 @@ class Reader(Protocol):
 class Embedder(Protocol):
     """Computes vectors."""
 
-    async def embed(self, texts: Sequence[str], context: CallContext) -> Vectors:
-        """Returns the vectors of passages. Raises MallaError where the embedding server cannot."""
+    async def embed(self, texts: Sequence[str], context: CallContext, model: str = "") -> Vectors:
+        """Returns the vectors of passages, of the embedding server's own model where none is named.
+
+        Raises ModelNotServedError, and MallaError where the embedding server cannot.
+        """
         ...

@@ -9,13 +9,14 @@ from malla.ingestion.v1 import ingestion_pb2 as pb
 
 from common.context import Context, with_context
 from common.errors import InvalidArgumentError
-from common.models import DocumentUploadMetadata
+from common.models import Collection, DocumentUploadMetadata, JobState
 from common.protobuf import from_message, to_message
-from services.ingestion.domain.formats import MARKDOWN, content_type_of
+from services.ingestion.domain.formats import MARKDOWN
 from services.ingestion.domain.identifiers import document_id_of_filename, document_id_of_text
-from services.ingestion.usecases.collections import ManageCollections
+from services.ingestion.usecases.collections import CHANGEABLE, ManageCollections
 from services.ingestion.usecases.documents import FollowJobs, ManageDocuments
 from services.ingestion.usecases.intake import Accepted, TakeDocument, Upload
+from services.ingestion.usecases.jobs import ManageJobs
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class UseCases:
     collections: ManageCollections
     documents: ManageDocuments
     jobs: FollowJobs
+    manage: ManageJobs
     take: TakeDocument
 
 
@@ -36,9 +38,13 @@ class IngestionServicer:
 
     @with_context(tenant=True)
     async def CreateCollection(self, request: pb.CreateCollectionRequest, ctx: Context) -> pb.CollectionResponse:
-        made = await self._use.collections.create(
-            request.collection_id, request.language, request.description, request.request_id, ctx
+        wanted = Collection(
+            collection_id=request.collection_id,
+            language=request.language,
+            description=request.description,
+            dense_weight=request.dense_weight if request.HasField("dense_weight") else None,
         )
+        made = await self._use.collections.create(wanted, request.request_id, ctx)
         return pb.CollectionResponse(message="collection created", collection=to_message(made, pb.Collection))
 
     @with_context(tenant=True)
@@ -50,6 +56,14 @@ class IngestionServicer:
     async def GetCollection(self, request: pb.GetCollectionRequest, ctx: Context) -> pb.CollectionResponse:
         found = await self._use.collections.get(request.collection_id, ctx)
         return pb.CollectionResponse(collection=to_message(found, pb.Collection))
+
+    @with_context(tenant=True)
+    async def UpdateCollection(self, request: pb.UpdateCollectionRequest, ctx: Context) -> pb.CollectionResponse:
+        # AIP-134: without a mask, what was sent is what changes.
+        sent = [field.name for field, _ in request.collection.ListFields() if field.name in CHANGEABLE]
+        wanted = from_message(Collection, request.collection).model_copy(update={"collection_id": request.collection_id})
+        changed = await self._use.collections.change(wanted, list(request.update_mask.paths) or sent, ctx)
+        return pb.CollectionResponse(message="collection changed", collection=to_message(changed, pb.Collection))
 
     @with_context(tenant=True)
     async def DeleteCollection(self, request: pb.DeleteCollectionRequest, ctx: Context) -> pb.DeleteCollectionResponse:
@@ -106,6 +120,22 @@ class IngestionServicer:
         async for job in self._use.jobs.watch(request.job_id, ctx):
             yield pb.JobResponse(job=to_message(job, pb.Job))
 
+    @with_context(tenant=True)
+    async def ListJobs(self, request: pb.ListJobsRequest, ctx: Context) -> pb.JobListResponse:
+        state = JobState(pb.Job.State.Name(request.state))
+        found, token = await self._use.manage.page(request.collection_id, state, request.page_size, request.page_token, ctx)
+        return pb.JobListResponse(jobs=[to_message(job, pb.Job) for job in found], next_page_token=token)
+
+    @with_context(tenant=True)
+    async def CancelJob(self, request: pb.CancelJobRequest, ctx: Context) -> pb.JobResponse:
+        job = await self._use.manage.cancel(request.job_id, ctx)
+        return pb.JobResponse(message="job cancelled", job=to_message(job, pb.Job))
+
+    @with_context(tenant=True)
+    async def RetryJob(self, request: pb.RetryJobRequest, ctx: Context) -> pb.JobResponse:
+        job = await self._use.manage.retry(request.job_id, ctx)
+        return pb.JobResponse(message="job waits for a worker", job=to_message(job, pb.Job))
+
 
 class InternalIngestionServicer:
     """malla.ingestion.v1.InternalIngestionService."""
@@ -150,8 +180,7 @@ def _upload_of(first: pb.UploadDocumentRequest) -> Upload:
         metadata=metadata,
         request_id=first.request_id,
     )
-    media_type = content_type_of(declared, first.filename)
-    return replace(upload, metadata=metadata.model_copy(update={"content_type": media_type}))
+    return replace(upload, metadata=metadata.model_copy(update={"content_type": declared}))
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:

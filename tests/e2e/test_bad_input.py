@@ -118,7 +118,7 @@ def test_wrong_tokens_are_refused(mesh: Mesh, token: str) -> None:
 FILES = [
     ("a PDF that is none", "x.pdf", "application/pdf", b"no soy un PDF", "UNREADABLE_DOCUMENT"),
     ("a format we do not read", "x.zip", "application/zip", b"PK", "UNSUPPORTED_CONTENT"),
-    ("an unknown ending", "x.xyz", "", b"algo", "UNSUPPORTED_CONTENT"),
+    ("an unknown ending", "x.xyz", "", b"\x89PNG" + bytes(9), "UNSUPPORTED_CONTENT"),
     ("no bytes", "x.txt", "text/plain", b"", "UNREADABLE_DOCUMENT"),
 ]
 

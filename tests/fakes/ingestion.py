@@ -11,12 +11,13 @@ import grpc
 from malla.ingestion.v1 import ingestion_pb2 as pb
 from malla.ingestion.v1 import ingestion_pb2_grpc as rpc
 
-from common.models import CallContext
+from common.models import CallContext, TokenUsage
 from common.settings import StoreSettings
 from common.store import Store
 from services.ingestion.bootstrap import working
 from services.ingestion.domain.records import Extracted, Passage, Vectors
 from services.ingestion.settings import IngestionSettings
+from tests.fakes.accounting import MemoryAccounting
 from tests.fakes.calls import metadata
 from tests.fakes.engine import vector_of
 from tests.fakes.servers import channel_to
@@ -65,13 +66,16 @@ class FakeEmbedder:
         await self._open.wait()
         if self.failures:
             raise self.failures.pop(0)
-        return Vectors(tuple(vector_of(text, _DIMENSIONS).astype("<f4").tobytes() for text in texts), self.model)
+        tokens = sum(len(text.split()) for text in texts)
+        usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=self.model)
+        return Vectors(tuple(vector_of(text, _DIMENSIONS).astype("<f4").tobytes() for text in texts), self.model, usage)
 
 
 class Bench:
     """A running server and one tenant's calls to it."""
 
     def __init__(self, channel: grpc.aio.Channel, store: Store, reader: FakeReader, embedder: FakeEmbedder) -> None:
+        self.channel = channel
         self.stub = rpc.IngestionServiceStub(channel)
         self.internal = rpc.InternalIngestionServiceStub(channel)
         self.store = store
@@ -121,8 +125,9 @@ def settings_of(store: StoreSettings, **changes: Any) -> IngestionSettings:
 
 
 @asynccontextmanager
-async def ingestion(settings: IngestionSettings, store: Store) -> AsyncIterator[Bench]:
-    """Runs the server."""
+async def ingestion(settings: IngestionSettings, store: Store, accounts: Any = None) -> AsyncIterator[Bench]:
+    """Runs the server, with a ledger in memory if none is given."""
     reader, embedder = FakeReader(), FakeEmbedder()
-    async with working(settings, store, reader, embedder) as services, channel_to(settings, services) as channel:
+    working_server = working(settings, store, reader, embedder, accounts or MemoryAccounting())
+    async with working_server as services, channel_to(settings, services) as channel:
         yield Bench(channel, store, reader, embedder)

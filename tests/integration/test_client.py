@@ -61,6 +61,11 @@ class Ingestion:
         return pb.CollectionsListResponse(collections=page, next_page_token=str(after) if after < len(names) else "")
 
     @with_context()
+    async def UpdateCollection(self, request, ctx):
+        self.updated = request
+        return pb.CollectionResponse(collection=request.collection)
+
+    @with_context()
     async def GetCollection(self, request, ctx):
         if request.collection_id not in self.collections:
             raise NotFoundError("collection", request.collection_id, "Create it.")
@@ -106,6 +111,19 @@ class Ingestion:
     @with_context()
     async def GetJob(self, request, ctx):
         return pb.JobResponse(job=pb.Job(job_id=request.job_id, state=pb.Job.RUNNING))
+
+    @with_context()
+    async def ListJobs(self, request, ctx):
+        row = pb.Job(job_id=request.page_token or "first", collection_id=request.collection_id, state=request.state)
+        return pb.JobListResponse(jobs=[row], next_page_token="" if request.page_token else "second")
+
+    @with_context()
+    async def CancelJob(self, request, ctx):
+        return pb.JobResponse(job=pb.Job(job_id=request.job_id, state=pb.Job.CANCELLED))
+
+    @with_context()
+    async def RetryJob(self, request, ctx):
+        return pb.JobResponse(job=pb.Job(job_id=request.job_id, state=pb.Job.PENDING))
 
     @with_context()
     async def WatchJob(self, request, ctx):
@@ -171,6 +189,10 @@ class Embedding:
         return embedding_pb2.EmbeddingResponse(embeddings=rows, dimensions=2, model=str(request.kind))
 
     @with_context()
+    async def InternalRerank(self, request, ctx):
+        return embedding_pb2.InternalRerankResponse()
+
+    @with_context()
     async def InternalEmbed(self, request, ctx):
         if request.texts[0] == "full":
             raise OverloadedError("embedding", retry_after_s=0.5)
@@ -217,10 +239,16 @@ async def malla(address):
         yield client
 
 
-async def test_collections(malla):
+async def test_collections(malla, ingestion):
     made = await malla.create_collection("manual", language="es")
     assert (made.collection_id, made.language) == ("manual", "es")
     assert await malla.get_collection("manual") == made
+    assert (await malla.update_collection("manual", dense_weight=0.25)).dense_weight == pytest.approx(0.25)
+    assert list(ingestion.updated.update_mask.paths) == ["dense_weight"]
+    await malla.update_collection("manual", description="nuevo", dense_weight=None)
+    assert not ingestion.updated.collection.HasField("dense_weight")
+    assert sorted(ingestion.updated.update_mask.paths) == ["dense_weight", "description"]
+    assert await malla.update_collection("manual") == made
     with pytest.raises(MallaError) as failure:
         await malla.create_collection("manual")
     assert (failure.value.code, failure.value.reason) == (Code.ALREADY_EXISTS, "COLLECTION_ALREADY_EXISTS")
@@ -298,6 +326,16 @@ async def test_a_job_is_watched_to_its_end(malla):
     job = await malla.wait_for_job("j", on_change=seen.append)
     assert (job.state, job.seq) == (JobState.SUCCEEDED, 5)
     assert [row.chunks_done for row in seen] == [1, 0]
+
+
+async def test_jobs_are_listed_cancelled_and_tried_again(malla):
+    listed = [job async for job in malla.list_jobs("manual", state=JobState.FAILED)]
+    assert [(job.job_id, job.collection_id, job.state) for job in listed] == [
+        ("first", "manual", JobState.FAILED),
+        ("second", "manual", JobState.FAILED),
+    ]
+    assert (await malla.cancel_job("j")).state is JobState.CANCELLED
+    assert (await malla.retry_job("j")).state is JobState.PENDING
 
 
 async def test_waiting_goes_on_when_the_server_is_restarted(malla, ingestion):

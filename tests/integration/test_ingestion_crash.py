@@ -40,7 +40,7 @@ class Server:
         self.stub = rpc.IngestionServiceStub(self.channel)
         self._environment = {
             **os.environ,
-            "MONGODB_URI": store.mongodb_uri,
+            "MONGODB_URI": store.mongodb_uri.get_secret_value(),
             "MONGODB_DATABASE": store.mongodb_database,
             "MALLA_MESH_ADDRESS": mesh_address,
             "MALLA_PORT": str(port),

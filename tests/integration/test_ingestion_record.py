@@ -166,7 +166,9 @@ async def test_a_caller_that_leaves_after_its_last_byte_leaves_no_bytes_without_
 
     go_on, jobs, collections = asyncio.Event(), MongoJobs(store), MongoCollections(store)
     await collections.add(COLLECTION)
-    take = TakeDocument(collections, SlowDocuments(store), jobs, MongoBlobs(store), most_bytes=100, on_job=lambda: None)
+    take = TakeDocument(
+        collections, SlowDocuments(store), jobs, MongoBlobs(store), most_bytes=100, timeout_s=20, on_job=lambda: None
+    )
     call = asyncio.create_task(take(Upload("manual", "doc", "a.txt"), pieces(), Context(tenant_id="acme")))
     await held.wait()
     call.cancel()

@@ -60,8 +60,16 @@ async def test_an_upload_must_say_what_it_is(bench: Bench, first, field):
 BAD_UPLOADS = {
     "no message": ([], "INVALID_ARGUMENT", "at least one message"),
     "no bytes": ([piece(b"", collection_id="manual", filename="a.txt")], "UNREADABLE_DOCUMENT", "empty"),
-    "unknown type": ([piece(b"x", collection_id="manual", filename="a.png")], "UNSUPPORTED_CONTENT", "text/markdown"),
-    "no pdf": ([piece(b"<html>", collection_id="manual", filename="a.pdf")], "UNREADABLE_DOCUMENT", "not application/pdf"),
+    "unknown type": (
+        [piece(b"\x89PNG\r\n\x1a\n" + bytes(9), collection_id="manual", filename="a.png")],
+        "UNSUPPORTED_CONTENT",
+        "text/markdown",
+    ),
+    "no pdf": (
+        [piece(b"no such thing", collection_id="manual", filename="a.pdf")],
+        "UNREADABLE_DOCUMENT",
+        "not application/pdf",
+    ),
     "bad identifier": (
         [piece(b"x", collection_id="manual", filename="a.txt", document_id="a b")],
         "INVALID_ARGUMENT",
@@ -122,6 +130,7 @@ async def test_a_collection_needs_a_proper_name(bench: Bench, collection_id):
 
 UNKNOWN = {
     "GetCollection": pb.GetCollectionRequest(collection_id="none"),
+    "UpdateCollection": pb.UpdateCollectionRequest(collection_id="none", collection=pb.Collection(description="x")),
     "DeleteCollection": pb.DeleteCollectionRequest(collection_id="none"),
     "CreateDocument": pb.CreateDocumentRequest(collection_id="none", text="x"),
     "ListDocuments": pb.ListDocumentsRequest(collection_id="none"),
@@ -163,6 +172,31 @@ async def test_a_taken_name_is_refused_unless_the_request_is_repeated(bench: Ben
     for repeated in (other, pb.CreateCollectionRequest(collection_id="two")):
         failure = await refused(bench.call("CreateCollection", repeated))
         assert (failure.code, failure.reason) == (grpc.StatusCode.ALREADY_EXISTS, "COLLECTION_ALREADY_EXISTS")
+
+
+async def change(bench: Bench, *mask: str, **fields: object) -> pb.Collection:
+    request = pb.UpdateCollectionRequest(collection_id="manual", collection=pb.Collection(**fields))
+    request.update_mask.paths.extend(mask)
+    return (await bench.call("UpdateCollection", request)).collection
+
+
+async def test_a_collection_says_how_much_vectors_count_and_can_stop_saying_it(bench: Bench):
+    request = pb.CreateCollectionRequest(collection_id="two", dense_weight=0.25)
+    assert (await bench.call("CreateCollection", request)).collection.dense_weight == 0.25
+    assert not (await change(bench)).HasField("dense_weight")
+    assert (await change(bench, dense_weight=0.0)).HasField("dense_weight")
+    changed = await change(bench, "description", description="Para todos", dense_weight=1.0)
+    assert (changed.description, changed.dense_weight) == ("Para todos", 0.0)  # the mask names one of them
+    read = (await bench.call("GetCollection", pb.GetCollectionRequest(collection_id="manual"))).collection
+    assert read == changed
+    assert not (await change(bench, "dense_weight")).HasField("dense_weight")
+
+
+async def test_what_the_indexes_are_made_for_does_not_change(bench: Bench):
+    failure = await refused(change(bench, "language", language="en"))
+    assert failure.detail("BadRequest").field_violations[0].field == "update_mask"
+    failure = await refused(change(bench, dense_weight=1.5))
+    assert failure.detail("BadRequest").field_violations[0].field == "collection.dense_weight"
 
 
 async def test_collections_and_documents_are_listed_in_pages(bench: Bench):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 
 from common.errors import AlreadyExistsError, NotFoundError, OverloadedError, UnauthenticatedError, UnsupportedContentError
-from common.models import Collection, DocumentUploadResponse, Error, Job, JobState
+from common.models import Collection, Document, DocumentUploadMetadata, DocumentUploadResponse, Error, Job, JobState
 from services.cli.files import SourceFile
 from services.cli.ingesting import Listener, Outcome, ensure_collection, ingest_files
 
@@ -18,6 +19,7 @@ class FakeClient:
     def __init__(self):
         self.failures = {}
         self.duplicates = set()
+        self.documents = {}
         self.jobs = {}
         self.uploads = []
         self.open = self.most_open = 0
@@ -32,6 +34,11 @@ class FakeClient:
             raise self.failures[document_id].pop(0)
         duplicate = {"duplicate": True} if document_id in self.duplicates else {}
         return DocumentUploadResponse(success=True, message="OK", job_id=document_id, metadata=duplicate)
+
+    async def get_document(self, collection_id, document_id):
+        if document_id not in self.documents:
+            raise NotFoundError("document", document_id, "")
+        return self.documents[document_id]
 
     async def wait_for_job(self, job_id, *, timeout_s, on_change):
         job = self.jobs.get(job_id, Job(job_id=job_id, state=JobState.SUCCEEDED, chunks_total=3, chunks_done=3, seq=7))
@@ -124,3 +131,36 @@ async def test_the_collection_is_created_if_missing(there, appears, created):
     client = Collections(there, appears)
     await ensure_collection(client, "manual", "es")
     assert client.created == created
+
+
+@pytest.mark.parametrize(
+    ("change", "is_sent"),
+    [
+        ({}, False),
+        ({"sha256": "other"}, True),
+        ({"error": Error(type="JOB_CANCELLED")}, True),
+        ({"metadata": DocumentUploadMetadata(source="elsewhere")}, True),
+        ({"metadata": None}, True),
+        ({"filename": "old.md"}, True),
+    ],
+)
+async def test_only_what_is_missing_is_sent(client, tmp_path, change, is_sent):
+    files = files_of(tmp_path, "a.md")
+    files[0].path.write_bytes(b"hola")
+    there = Document(
+        document_id="a.md",
+        filename="a.md",
+        job_id="earlier",
+        sha256=hashlib.sha256(b"hola").hexdigest(),
+        metadata=DocumentUploadMetadata(source="es/a.md", content_type="text/markdown"),
+    )
+    client.documents["a.md"] = there.model_copy(update=change)
+    [result] = await ingest(client, files)
+    assert bool(client.uploads) == is_sent
+    assert result.outcome is (Outcome.INGESTED if is_sent else Outcome.UNCHANGED)
+
+
+async def test_a_cancelled_job_is_a_failure(client, tmp_path):
+    client.jobs["a.md"] = Job(job_id="a.md", state=JobState.CANCELLED)
+    [result] = await ingest(client, files_of(tmp_path, "a.md"))
+    assert (result.outcome, "cancelled" in result.reason) == (Outcome.FAILED, True)

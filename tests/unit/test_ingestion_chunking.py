@@ -36,8 +36,8 @@ def tokens(text: str) -> int:
     return len(load_tokenizer().encode(text, add_special_tokens=False).ids)
 
 
-def passages(text: str, most_tokens: int = 60, page_starts: tuple[int, ...] = ()) -> list[Passage]:
-    return chunk(Extracted(text, page_starts=page_starts), most_tokens)
+def passages(text: str, most_tokens: int = 60, page_starts: tuple[int, ...] = (), overlap_tokens: int = 0) -> list[Passage]:
+    return chunk(Extracted(text, page_starts=page_starts), most_tokens, overlap_tokens)
 
 
 def test_no_passage_is_longer_than_allowed():
@@ -116,3 +116,73 @@ def test_a_heading_with_nothing_below_it_is_found_by_its_own_words():
         ("Manual › Plazos", "Tarda 48 horas."),
         ("Manual", "Sin recargos"),
     ]
+
+
+HEADER = "| Plan | Velocidad |\n| --- | --- |\n"
+
+
+def table(rows: int) -> str:
+    return HEADER + "".join(f"| Plan número {i} | {i}00 Mb por segundo |\n" for i in range(rows))
+
+
+def test_a_table_that_fits_is_kept_whole():
+    text = f"# Planes\n\n{SENTENCE * 3}\n\n{table(4)}\n{SENTENCE * 2}"
+    cut = passages(text, 80)
+    assert [passage.text.strip() for passage in cut if "|" in passage.text] == [table(4).strip()]
+    assert max(tokens(passage.text) for passage in cut) <= 80
+    assert SENTENCE.strip() in cut[0].text
+    assert cut[-1].text.strip() == (SENTENCE * 2).strip()
+
+
+def test_a_long_table_is_cut_at_its_rows_under_its_header():
+    text = f"# Planes\n\nAntes.\n\n{table(40)}\nDespués."
+    pieces = [passage for passage in passages(text) if "|" in passage.text]
+    assert len(pieces) > 5
+    assert max(tokens(passage.text) for passage in pieces) <= 60
+    assert all(passage.text.startswith(HEADER) for passage in pieces)
+    assert {passage.heading for passage in pieces} == {"Planes"}
+    rows = [line for passage in pieces for line in passage.text.removeprefix(HEADER).splitlines()]
+    assert rows == table(40).removeprefix(HEADER).splitlines()
+    assert all(passage.text.endswith(text[passage.start_offset : passage.end_offset]) for passage in pieces)
+
+
+def test_a_row_longer_than_a_passage_is_cut_all_the_same():
+    text = HEADER + "| corto | 1 |\n| " + SENTENCE * 20 + " | 2 |\n| otro | 3 |\n"
+    cut = passages(text)
+    assert max(tokens(passage.text) for passage in cut) <= 60
+    covered = set().union(*(range(p.start_offset, p.end_offset) for p in cut))
+    assert not "".join(character for i, character in enumerate(text) if i not in covered).strip("| -\n")
+
+
+def test_a_header_that_leaves_no_room_is_not_repeated():
+    text = "| " + " | ".join(f"columna número {i}" for i in range(20)) + " |\n|" + " --- |" * 20 + "\n| valor |\n" * 3
+    assert max(tokens(passage.text) for passage in passages(text)) <= 60
+
+
+def test_a_passage_begins_with_the_last_sentences_of_the_one_before():
+    sentences = [f"La luz número {i} indica que el módem tiene la señal {i}." for i in range(30)]
+    text = " ".join(sentences) + "\n\n# Otra\n\n" + " ".join(sentences)
+    cut = passages(text, 100, overlap_tokens=30)
+    assert max(tokens(passage.text) for passage in cut) <= 101  # joining two pieces may cost a token
+    for one, other in pairwise(cut):
+        if one.heading != other.heading:
+            assert other.start_offset >= one.end_offset
+            continue
+        shared = text[other.start_offset : one.end_offset].strip()
+        assert shared in text
+        assert shared.endswith(".") and shared.startswith("La luz")
+        assert tokens(shared) <= 30
+    assert all(text[p.start_offset : p.end_offset].strip() == p.text.strip() for p in cut)
+
+
+def test_no_overlap_reaches_into_a_table():
+    text = f"{SENTENCE * 6}\n\n{table(20)}\n{SENTENCE * 6}"
+    cut = passages(text, 80, overlap_tokens=30)
+    mixed = [passage.text for passage in cut if "|" in passage.text and "técnico" in passage.text]
+    assert mixed == []
+
+
+def test_one_endless_line_is_cut_in_time_that_grows_with_its_length():
+    cut = passages("palabra " * 30_000, 220)
+    assert sum(len(passage.text.split()) for passage in cut) == 30_000
+    assert max(tokens(passage.text) for passage in cut) <= 220

@@ -7,8 +7,9 @@ import pytest
 from common.errors import UnreadableDocumentError
 from common.settings import REPOSITORY
 from services.ingestion.adapters.extraction import extract, flowing
-from services.ingestion.domain.formats import DOCX, HTML, MARKDOWN, PDF, PLAIN
-from tests.fakes.files import docx, pdf
+from services.ingestion.domain.errors import DocumentTooLongError
+from services.ingestion.domain.formats import CSV, DOCX, EML, HTML, JSON, MARKDOWN, PDF, PLAIN, PPTX, XLSX
+from tests.fakes.files import docx, eml, pdf, pptx, xlsx
 
 SAMPLES = REPOSITORY / "samples" / "nopal-fibra"
 
@@ -72,9 +73,52 @@ def test_the_samples_are_read_with_a_title(file, content_type, words):
     assert words in extracted.text
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_a_presentation_keeps_its_slides():
+    extracted = extract(pptx(("Visitas", "Entre 9 y 12."), ("Garantía", "Dos años.")), PPTX)
+    assert extracted.title == "Visitas"
+    first, second = extracted.page_starts
+    assert (first, extracted.text[second:].split()[:2]) == (0, ["##", "Garantía"])
+    assert "slide" not in extracted.text
+
+
+def test_a_workbook_keeps_its_sheets_the_empty_one_counted():
+    extracted = extract(xlsx({"Precios_2026": [["Plan", "Precio"], ["Penca", 399]], "Nada": [], "Zonas": [["Norte", 3]]}), XLSX)
+    assert [extracted.text[start:].split("\n")[0] for start in extracted.page_starts] == [
+        "## Precios_2026",
+        "## Zonas",
+        "## Zonas",
+    ]
+    assert "| Penca | 399 |" in extracted.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_becomes_a_table(encoding, delimiter):
+    text = extract(f"plan{delimiter}año\nPenca{delimiter}2026\n".encode(encoding), CSV).text
+    assert text.splitlines() == ["| plan | año |", "| --- | --- |", "| Penca | 2026 |"]
+
+
+def test_json_keeps_names_and_values():
+    text = extract('{"tarifas": [{"plan": "Penca", "año": 2026}], "nota": {"texto": "sin recargo"}}'.encode(), JSON).text
+    assert all(word in text for word in ("tarifas", "Penca", "2026", "sin recargo"))
+
+
+def test_a_mail_is_headed_by_its_subject():
+    extracted = extract(eml("Corte de señal", "Desde ayer no hay señal."), EML)
+    assert extracted.title == "Corte de señal"
+    assert extracted.text.startswith("# Corte de señal\n")
+    assert "Desde ayer no hay señal." in extracted.text
+    assert "ana@nopal.example" in extracted.text
+
+
+def test_a_text_that_is_too_long_is_refused():
+    with pytest.raises(DocumentTooLongError, match="longer than 99 characters"):
+        extract(b"x" * 100, PLAIN, 99)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_text_in_the_encodings_people_send(encoding):
-    text = "¿Qué incluye el plan «Señal»?"
+    text = "¿Qué incluye el plan «Señal»? Año y día."
     assert extract(text.encode(encoding), PLAIN).text == text
 
 
@@ -107,8 +151,11 @@ def test_binary_declared_as_text_is_refused(data, content_type):
         ((SAMPLES / "es" / "modem-y-luces.pdf").read_bytes()[:1500], PDF),
         (b"PK\x03\x04 no archive", DOCX),
         (docx("hello")[:-60], DOCX),
+        (pptx(("a", "b"))[:-60], PPTX),
+        (xlsx({"a": [["b"]]})[:-60], XLSX),
+        (b'{"a": 1', JSON),
     ],
-    ids=["no pdf", "cut pdf", "cut sample", "no docx", "cut docx"],
+    ids=["no pdf", "cut pdf", "cut sample", "no docx", "cut docx", "cut pptx", "cut xlsx", "cut json"],
 )
 def test_a_damaged_file_is_refused_and_said_so(data, content_type):
     with pytest.raises(UnreadableDocumentError) as refused:

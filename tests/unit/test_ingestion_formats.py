@@ -7,8 +7,23 @@ import re
 import pytest
 
 from common.errors import UnreadableDocumentError, UnsupportedContentError
-from services.ingestion.domain.formats import DOCX, HTML, MARKDOWN, PDF, PLAIN, check_beginning, content_type_of
+from services.ingestion.domain.formats import (
+    CSV,
+    DOCX,
+    EML,
+    HTML,
+    JSON,
+    MARKDOWN,
+    PDF,
+    PLAIN,
+    PPTX,
+    SUPPORTED,
+    XLSX,
+    content_type_of,
+    settled_type,
+)
 from services.ingestion.domain.identifiers import document_id_of_filename, document_id_of_text, job_id_of, new_id
+from tests.fakes.files import docx, pptx, xlsx
 
 _ALLOWED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")  # the contract's rule for document_id
 
@@ -25,20 +40,73 @@ _ALLOWED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")  # the contract's r
         ("application/x-www-form-urlencoded", "notas.txt", PLAIN),
         ("", "a.b/notes.markdown", MARKDOWN),
         ("", "index.htm", HTML),
+        ("", "tarifas.CSV", CSV),
+        ("application/vnd.ms-excel", "tarifas.csv", CSV),
+        ("text/json; charset=utf-8", "", JSON),
+        ("", "queja.eml", EML),
+        ("application/zip", "plan.xlsx", XLSX),
+        ("", "curso.pptx", PPTX),
+        ("", "README", ""),
+        ("application/octet-stream", "photo.png", ""),
     ],
 )
 def test_the_declared_type_decides_and_else_the_ending(declared, filename, expected):
     assert content_type_of(declared, filename) == expected
 
 
-@pytest.mark.parametrize(
-    ("declared", "filename"), [("image/png", "a.txt"), ("", "photo.png"), ("", ""), ("application/octet-stream", "README")]
-)
+@pytest.mark.parametrize(("declared", "filename"), [("image/png", "a.txt"), ("application/vnd.ms-excel", "old.xls")])
 def test_what_cannot_be_ingested_is_refused_with_what_can(declared, filename):
     with pytest.raises(UnsupportedContentError) as refused:
         content_type_of(declared, filename)
-    assert {PLAIN, MARKDOWN, HTML, PDF, DOCX} == set(refused.value.details["supported"])
+    assert set(refused.value.details["supported"]) == set(SUPPORTED)
     assert ".docx" in refused.value.message
+
+
+def test_every_format_asked_for_is_there():
+    assert {PLAIN, MARKDOWN, HTML, CSV, JSON, EML, PDF, DOCX, PPTX, XLSX} == set(SUPPORTED)
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+MAIL = b"Received: from a\r\nFrom: a@b.c\r\nSubject: x\r\n\r\nHola"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "beginning", "settled"),
+    [
+        ("", b"%PDF-1.7", PDF),
+        ("", docx("x"), DOCX),
+        ("", pptx(("a", "b")), PPTX),
+        ("", xlsx({"a": [["b"]]}), XLSX),
+        ("", b"\xef\xbb\xbf<!DOCTYPE html><p>x", HTML),
+        ("", b"  <!-- c --><html>", HTML),
+        ("", b'{"a": 1}', JSON),
+        ("", b"[1]", JSON),
+        ("", MAIL, EML),
+        ("", b"intro\n\n# T\xc3\xadtulo\n", MARKDOWN),
+        ("", "Año de señal".encode("cp1252"), PLAIN),
+        ("", "Año".encode("utf-16"), PLAIN),
+        ("", b"[nota] sin llaves", PLAIN),
+        (PLAIN, b"%PDF-1.7", PDF),
+        (DOCX, b"%PDF-1.7", PDF),
+        (PDF, docx("x"), DOCX),
+        (DOCX, xlsx({"a": [["b"]]}), XLSX),
+        (PDF, b"<html><body>No encontrado", HTML),
+        (PLAIN, b"La cabecera es %PDF-1.7", PLAIN),
+        (MARKDOWN, b"Un PDF empieza por:\n%PDF-1.7\n", MARKDOWN),
+        (PLAIN, b"<html>", PLAIN),
+        (CSV, b"From: a\nTo: b\n", CSV),
+    ],
+)
+def test_the_content_decides_where_the_type_is_missing_or_wrong(content_type, beginning, settled):
+    assert settled_type(content_type, "file", beginning) == settled
+
+
+@pytest.mark.parametrize(
+    "beginning", [PNG, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(64), b"PK\x03\x04" + bytes(64), bytes(9)]
+)
+def test_content_that_nothing_knows_is_refused(beginning):
+    with pytest.raises(UnsupportedContentError, match=r"photo\.bin"):
+        settled_type("", "photo.bin", beginning)
 
 
 @pytest.mark.parametrize(
@@ -46,22 +114,22 @@ def test_what_cannot_be_ingested_is_refused_with_what_can(declared, filename):
     [(b"%PDF-1.7", PDF), (b"\n\n%PDF-1.4", PDF), (b"PK\x03\x04..", DOCX), (b"<html>", HTML), (b"anything", PLAIN)],
 )
 def test_bytes_that_may_be_of_their_type_pass(beginning, content_type):
-    check_beginning(beginning, content_type)
+    assert settled_type(content_type, "file", beginning) == content_type
 
 
 @pytest.mark.parametrize(
-    ("beginning", "content_type"), [(b"<html>", PDF), (b"%PDF-1.7", DOCX), (b" " * 2000 + b"%PDF-1.7", PDF)]
+    ("beginning", "content_type"), [(b"plain text", PDF), (b"GIF89a", DOCX), (b" " * 2000 + b"%PDF-1.7", PDF)]
 )
 def test_bytes_that_cannot_be_of_their_type_are_refused(beginning, content_type):
     with pytest.raises(UnreadableDocumentError) as refused:
-        check_beginning(beginning, content_type)
+        settled_type(content_type, "file", beginning)
     assert content_type in refused.value.message
 
 
 @pytest.mark.parametrize("content_type", [PLAIN, PDF])
 def test_nothing_is_no_document(content_type):
     with pytest.raises(UnreadableDocumentError, match="empty"):
-        check_beginning(b"", content_type)
+        settled_type(content_type, "file", b"")
 
 
 @pytest.mark.parametrize(

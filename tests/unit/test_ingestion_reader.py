@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from common.errors import UnreadableDocumentError
-from services.ingestion.adapters.reader import ReadingProcess
+from services.ingestion.adapters.reader import ReadingLimits, ReadingProcess, ReadingProcesses
+from services.ingestion.domain.errors import DocumentTooLongError
 from services.ingestion.domain.formats import HTML, PLAIN
 from services.ingestion.domain.records import Extracted
 from tests.fakes.waiting import until
@@ -22,7 +24,7 @@ HUGE = b"<p>" + b"<i>word</i> " * 4_000_000
 
 @pytest.fixture
 def reader() -> Iterator[ReadingProcess]:
-    reader = ReadingProcess(timeout_s=60, memory_bytes=4 * GIB, chunk_tokens=60)
+    reader = ReadingProcess(ReadingLimits(timeout_s=60, chunk_tokens=60))
     yield reader
     reader.close()
 
@@ -55,13 +57,36 @@ async def test_a_refusal_comes_back_whole(reader: ReadingProcess):
     assert refused.value.details == {"content_type": "application/pdf"}
 
 
+async def test_a_text_that_is_too_long_is_refused_and_the_process_lives(reader: ReadingProcess):
+    reader._limits = replace(reader._limits, characters=99)
+    with pytest.raises(DocumentTooLongError) as refused:
+        await reader.extract(b"x" * 100, PLAIN)
+    assert refused.value.details["actual"] == 100
+    pid = pid_of(reader)
+    assert (await reader.extract(SMALL, PLAIN)).text == "Hola.\n"
+    assert pid_of(reader) == pid
+
+
+async def test_a_file_that_takes_long_does_not_hold_up_the_others():
+    readers = ReadingProcesses(ReadingLimits(timeout_s=60, chunk_tokens=60), 2)
+    try:
+        await asyncio.gather(*(process.extract(SMALL, PLAIN) for process in readers._processes))
+        slow = asyncio.create_task(readers.extract(HUGE, HTML))
+        await asyncio.sleep(0)
+        assert (await readers.extract(SMALL, PLAIN)).text == "Hola.\n"
+        assert not slow.done()
+        slow.cancel()
+    finally:
+        readers.close()
+
+
 async def test_a_file_that_takes_too_long_fails_alone(reader: ReadingProcess):
     await reader.extract(SMALL, PLAIN)  # the process is up: starting it is not the file's time
-    reader._timeout_s, pid = 0.05, pid_of(reader)
+    reader._limits, pid = replace(reader._limits, timeout_s=0.05), pid_of(reader)
     with pytest.raises(UnreadableDocumentError, match="took longer"):
         await reader.extract(HUGE, HTML)
     assert await is_gone(pid)
-    reader._timeout_s = 60
+    reader._limits = replace(reader._limits, timeout_s=60)
     assert (await reader.extract(SMALL, PLAIN)).text == "Hola.\n"
 
 
@@ -83,7 +108,7 @@ async def test_a_process_killed_while_idle_harms_no_file(reader: ReadingProcess)
 
 
 async def test_a_file_that_needs_too_much_memory_fails_alone():
-    reader = ReadingProcess(timeout_s=60, memory_bytes=GIB // 2, chunk_tokens=60)
+    reader = ReadingProcess(ReadingLimits(timeout_s=60, memory_bytes=GIB // 2, chunk_tokens=60))
     try:
         await reader.extract(SMALL, PLAIN)
         with pytest.raises(UnreadableDocumentError, match="memory"):

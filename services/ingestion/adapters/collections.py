@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-from common.store import CollectionRecord, Rows, Store
+from common.store import ChangeRecord, CollectionRecord, Rows, Store
 
 _CONTENTS = ("changes", "chunks", "documents", "jobs")
 # No identifier of a user's begins with it, so a hidden collection's never meets a live one's.
@@ -32,9 +33,19 @@ class MongoCollections:
         async for row in self._rows(tenant_id).find(query, order=[("collection_id", 1)], limit=size):
             yield CollectionRecord.model_validate(row)
 
-    async def raise_seq(self, tenant_id: str, uid: str, seq: int) -> None:
-        """Notes that the change `seq` is visible."""
-        await self._rows(tenant_id).update({"_id": uid}, {"$max": {"seq": seq}})
+    async def raise_seq(self, tenant_id: str, uid: str, change: ChangeRecord) -> None:
+        """Notes that a change is visible, and the model from it on, unless a later one was noted."""
+        noted = {"seq": change.seq, "model": change.model}
+        await self._rows(tenant_id).update({"_id": uid, "seq": {"$lt": change.seq}}, {"$set": noted})
+
+    async def claim(self, tenant_id: str, uid: str, holder: str, job_id: str) -> bool:
+        """Makes a job the one that changes the collection's model; False where it is no longer `holder` that is."""
+        return await self._rows(tenant_id).update({"_id": uid, "reindex_job": holder}, {"$set": {"reindex_job": job_id}})
+
+    async def change(self, tenant_id: str, uid: str, fields: Mapping[str, Any]) -> CollectionRecord | None:
+        """Sets fields of a collection and returns it; None where it is gone."""
+        row = await self._rows(tenant_id).update_returning({"_id": uid, "deleted": False}, {"$set": dict(fields)})
+        return None if row is None else CollectionRecord.model_validate(row)
 
     async def hide(self, tenant_id: str, uid: str) -> None:
         """Makes a collection invisible and frees its identifier."""

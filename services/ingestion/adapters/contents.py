@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from common.store import ChangeRecord, ChunkRecord, Rows, Store
+from common.store import ChangeRecord, ChunkRecord, Rows, Store, now_ms
 from services.ingestion.domain.records import JobRecord
 
 
@@ -14,13 +15,18 @@ class MongoChanges:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def head(self, tenant_id: str, collection_uid: str) -> int:
-        """Returns the number of the last change; 0 before the first."""
+    async def last(self, tenant_id: str, collection_uid: str) -> ChangeRecord | None:
+        """Returns the last change; None before the first."""
         row = await self._rows(tenant_id).find_one({"collection_uid": collection_uid}, order=[("seq", -1)])
-        return 0 if row is None else int(row["seq"])
+        return None if row is None else ChangeRecord.model_validate(row)
+
+    async def all_of(self, tenant_id: str, collection_uid: str) -> list[ChangeRecord]:
+        """Returns the whole log, in order."""
+        rows = self._rows(tenant_id).find({"collection_uid": collection_uid}, order=[("seq", 1)])
+        return [ChangeRecord.model_validate(row) async for row in rows]
 
     async def last_of(self, tenant_id: str, collection_uid: str, document_id: str) -> ChangeRecord | None:
-        """Returns the last change of a document."""
+        """Returns the last change of a document; of the model alone where none is named."""
         query = {"collection_uid": collection_uid, "document_id": document_id}
         row = await self._rows(tenant_id).find_one(query, order=[("seq", -1)])
         return None if row is None else ChangeRecord.model_validate(row)
@@ -35,45 +41,83 @@ class MongoChanges:
 
 
 class MongoChunks:
-    """Rows of `chunks`, never changed once written."""
+    """Rows of `chunks`, one for each model whose vector a passage has, never changed once written."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def ordinals(self, job: JobRecord) -> set[int]:
-        """Returns which chunks of the job's version are stored."""
+    async def ordinals(self, job: JobRecord) -> Mapping[str, set[int]]:
+        """Returns which chunks of the job's version are stored, by the model of their vectors."""
         query = {"collection_uid": job.collection_uid, "document_id": job.document_id, "version": job.version}
-        rows = self._rows(job.tenant_id).find(query, order=[("ordinal", 1)], omit=("vector", "text", "metadata"))
-        return {int(row["ordinal"]) async for row in rows}
+        stored: defaultdict[str, set[int]] = defaultdict(set)
+        async for row in self._rows(job.tenant_id).find(query, order=[("ordinal", 1)], omit=("vector", "text", "metadata")):
+            stored[row["model"]].add(int(row["ordinal"]))
+        return stored
+
+    async def of_version(
+        self, tenant_id: str, collection_uid: str, document_id: str, version: int, model: str
+    ) -> list[ChunkRecord]:
+        """Returns the chunks of a document's version with their vectors of a model, in order."""
+        query = {"collection_uid": collection_uid, "document_id": document_id, "version": version, "model": model}
+        return [ChunkRecord.model_validate(row) async for row in self._rows(tenant_id).find(query, order=[("ordinal", 1)])]
 
     async def add(self, job: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
-        """Stores chunks; those stored already stay as they are."""
+        """Stores chunks of one model; those stored already stay as they are."""
+        uid = job.collection_uid
         await self._rows(job.tenant_id).insert_missing(
             [
-                {"_id": f"{job.collection_uid}/{chunk.chunk_id}", "collection_uid": job.collection_uid, **chunk.model_dump()}
+                {"_id": f"{uid}/{chunk.chunk_id}/{chunk.model}", "collection_uid": uid, **chunk.model_dump()}
                 for chunk in chunks
             ]
         )
+
+    async def delete_model(self, tenant_id: str, collection_uid: str, model: str) -> None:
+        """Removes a collection's vectors of a model."""
+        await self._rows(tenant_id).delete({"collection_uid": collection_uid, "model": model})
+
+    async def delete_other_models(self, tenant_id: str, collection_uid: str, model: str) -> None:
+        """Removes a collection's vectors of all models but one."""
+        await self._rows(tenant_id).delete({"collection_uid": collection_uid, "model": {"$ne": model}})
 
     async def delete_before(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> None:
         """Removes the chunks of a document's versions before `version`."""
         query = {"collection_uid": collection_uid, "document_id": document_id, "version": {"$lt": version}}
         await self._rows(tenant_id).delete(query)
 
+    async def delete_of(self, job: JobRecord) -> None:
+        """Removes the chunks of the job's version."""
+        query = {"collection_uid": job.collection_uid, "document_id": job.document_id, "version": job.version}
+        await self._rows(job.tenant_id).delete(query)
+
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "chunks")
 
 
 class MongoBlobs:
-    """Rows of `blobs`, one a piece. Plain rows instead of GridFS: they are keyed by tenant like every other."""
+    """Rows of `blobs`, one a piece. Plain rows instead of GridFS: they are keyed by tenant like every other.
+
+    A row of `uploads` stands for a blob that no job names yet. It is there before the first piece and goes after the job's row
+    is there, so that a crash at any moment leaves no bytes that nobody knows of.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def write(self, tenant_id: str, blob_id: str, number: int, piece: bytes) -> None:
-        """Stores the piece `number` of a blob."""
+        """Stores the piece `number` of a blob, which is unclaimed from its first piece on."""
+        if number == 0:
+            await self._uploads(tenant_id).insert({"_id": blob_id, "begun_at": now_ms()})
         row = {"_id": f"{blob_id}/{number:06d}", "blob_id": blob_id, "n": number, "data": piece}
         await self._rows(tenant_id).insert(row)
+
+    async def claim(self, tenant_id: str, blob_id: str) -> None:
+        """Notes that a job names a blob."""
+        await self._uploads(tenant_id).delete({"_id": blob_id})
+
+    async def unclaimed(self, before_ms: int) -> AsyncIterator[tuple[str, str]]:
+        """Yields tenant and identifier of the blobs begun before a time that no job is known to name."""
+        async for row in self._store.all_tenants("uploads").find({"begun_at": {"$lt": before_ms}}, order=[("_id", 1)]):
+            yield row["tenant_id"], row["_id"]
 
     async def read(self, tenant_id: str, blob_id: str) -> bytes:
         """Returns a blob whole."""
@@ -83,6 +127,10 @@ class MongoBlobs:
     async def delete(self, tenant_id: str, blob_id: str) -> None:
         """Removes a blob, if there is one."""
         await self._rows(tenant_id).delete({"blob_id": blob_id})
+        await self.claim(tenant_id, blob_id)
+
+    def _uploads(self, tenant_id: str) -> Rows:
+        return self._store.rows(tenant_id, "uploads")
 
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "blobs")

@@ -77,6 +77,11 @@ class MongoDocuments:
         await self._set(job, {"job_id": job.job_id}, error=error, updated_at=now_ms())
         await self._set(job, {"job_id": job.job_id, "version": 0}, state=DocumentState.FAILED.value)
 
+    async def revive(self, job: JobRecord) -> None:
+        """Notes that a document's last job, which failed, is tried again."""
+        await self._set(job, {"job_id": job.job_id}, error=None, updated_at=now_ms())
+        await self._set(job, {"job_id": job.job_id, "version": 0}, state=DocumentState.PENDING.value)
+
     async def unlist(self, tenant_id: str, collection_uid: str, document_id: str, change: ChangeRecord) -> None:
         """Makes a deleted document invisible. Its version counter stays, so that no version number is used twice."""
         gone = {"listed": False, "version": 0, "chunks": 0, "seq": change.seq, "state": DocumentState.PENDING.value}

@@ -10,8 +10,10 @@ from malla.embedding.v1 import embedding_pb2_grpc as rpc
 
 from common.channel import call_options
 from common.context import Context, Tier
-from common.models import CallContext
+from common.models import CallContext, TokenUsage
+from common.protobuf import from_message
 from common.status import from_rpc_error
+from services.ingestion.domain.errors import ModelNotServedError
 from services.ingestion.domain.records import Vectors
 
 _TIMEOUT_S = 120.0
@@ -24,14 +26,21 @@ class MeshEmbedder:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = rpc.InternalEmbeddingServiceStub(channel)
 
-    async def embed(self, texts: Sequence[str], context: CallContext) -> Vectors:
-        """Returns the vectors of passages. Raises MallaError where the embedding server cannot."""
+    async def embed(self, texts: Sequence[str], context: CallContext, model: str = "") -> Vectors:
+        """Returns the vectors of passages, of the embedding server's own model where none is named.
+
+        Raises ModelNotServedError, and MallaError where the embedding server cannot.
+        """
         ctx = Context(tenant_id=context.tenant_id, request_id=context.request_id, tier=Tier(context.tier or Tier.FREE))
-        request = pb.InternalEmbedRequest(texts=texts, kind=pb.EmbedRequest.PASSAGE, priority=pb.InternalEmbedRequest.BULK)
+        kind, priority = pb.EmbedRequest.PASSAGE, pb.InternalEmbedRequest.BULK
+        request = pb.InternalEmbedRequest(texts=texts, kind=kind, priority=priority, model=model)
         try:
             response = await self._stub.InternalEmbed(request, **call_options(ctx, most_s=_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, "embedding server") from error
+            told = from_rpc_error(error, "embedding server")
+            if told.reason == ModelNotServedError.served_reason:
+                raise ModelNotServedError(model, context.collection_id, told.message) from error
+            raise told from error
         packed, size = response.data.vectors, response.data.dimensions * _FLOAT_BYTES
         rows = tuple(packed[start : start + size] for start in range(0, len(packed), size))
-        return Vectors(rows, response.data.model)
+        return Vectors(rows, response.data.model, from_message(TokenUsage, response.data.usage))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel
 
-from common.models import JobState
+from common.models import JobKind, JobState
 from common.store import Rows, Store
 from services.ingestion.domain.records import JobRecord
+
+_OPEN = [JobState.PENDING.value, JobState.RUNNING.value]
 
 
 class MongoJobs:
@@ -30,10 +33,10 @@ class MongoJobs:
     async def lease(self, owner: str, now_ms: int, until_ms: int) -> JobRecord | None:
         """Gives the oldest job that is available to `owner` until `until_ms`; a job whose lease ran out is available."""
         row = await self._store.all_tenants("jobs").update_returning(
-            {"state": {"$in": [JobState.PENDING.value, JobState.RUNNING.value]}, "available_at": {"$lte": now_ms}},
+            {"state": {"$in": _OPEN}, "available_at": {"$lte": now_ms}},
             {
                 "$set": {"state": JobState.RUNNING.value, "owner": owner, "available_at": until_ms, "updated_at": now_ms},
-                "$inc": {"attempts": 1},
+                "$inc": {"attempts": 1, "unfinished": 1},
             },
             order=[("available_at", 1)],
         )
@@ -52,6 +55,46 @@ class MongoJobs:
         for row in found:
             await rows.update({"_id": row["_id"]}, {"$set": {"blob_id": ""}})
         return [row["blob_id"] for row in found]
+
+    async def page(
+        self, tenant_id: str, collection_uid: str, state: JobState, after: tuple[int, str] | None, size: int
+    ) -> AsyncIterator[JobRecord]:
+        """Yields at most `size` jobs, the newest first, that follow the one of time and identifier `after`."""
+        query: dict[str, Any] = {"collection_uid": collection_uid} if collection_uid else {}
+        if state is not JobState.STATE_UNSPECIFIED:
+            query["state"] = state.value
+        if after is not None:
+            created_at, job_id = after
+            query["$or"] = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$lt": job_id}}]
+        async for row in self._rows(tenant_id).find(query, order=[("created_at", -1), ("_id", -1)], limit=size):
+            yield JobRecord.model_validate(row)
+
+    async def cancel(self, tenant_id: str, job_id: str, now_ms: int) -> bool:
+        """Cancels a job; False, and no change, where it has ended or its version may be visible already."""
+        query = {"_id": job_id, "state": {"$in": _OPEN}, "publishing": {"$ne": True}}
+        change = {"state": JobState.CANCELLED.value, "error": None, "updated_at": now_ms}
+        return await self._rows(tenant_id).update(query, {"$set": change})
+
+    async def retry(self, tenant_id: str, job_id: str, now_ms: int) -> bool:
+        """Makes a failed job available again; False, and no change, where it has not failed or its bytes are gone."""
+        with_work = [{"blob_id": {"$ne": ""}}, {"kind": JobKind.REINDEX.value}]
+        query = {"_id": job_id, "state": JobState.FAILED.value, "$or": with_work}
+        fresh = {"failures": 0, "unfinished": 0, "error": None, "available_at": now_ms, "updated_at": now_ms}
+        return await self._rows(tenant_id).update(query, {"$set": {**fresh, "state": JobState.PENDING.value}})
+
+    async def names_blob(self, tenant_id: str, blob_id: str) -> bool:
+        """Returns whether a job names these bytes."""
+        return await self._rows(tenant_id).find_one({"blob_id": blob_id}) is not None
+
+    async def forget_blob(self, job: JobRecord) -> None:
+        """Makes a job forget its bytes, which are removed."""
+        await self._rows(job.tenant_id).update({"_id": job.job_id}, {"$set": {"blob_id": ""}})
+
+    async def unreleased(self) -> AsyncIterator[JobRecord]:
+        """Yields the cancelled jobs of all tenants whose bytes are not removed yet."""
+        query = {"state": JobState.CANCELLED.value, "blob_id": {"$ne": ""}}
+        async for row in self._store.all_tenants("jobs").find(query, order=[("_id", 1)]):
+            yield JobRecord.model_validate(row)
 
     async def change(self, job: JobRecord, **fields: Any) -> bool:
         """Changes a leased job's fields, here and in the record; False, and no change, where the lease is no longer held."""

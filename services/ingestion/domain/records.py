@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field
@@ -16,10 +16,23 @@ from common.models import (
     DocumentUploadMetadata,
     Error,
     Job,
+    JobKind,
     JobStage,
     JobState,
+    TokenUsage,
 )
 from common.store import CollectionRecord, to_datetime
+from services.ingestion.domain.texts import Extracted, Passage
+
+__all__ = [
+    "DocumentRecord",
+    "Extracted",
+    "JobRecord",
+    "Passage",
+    "Vectors",
+    "collection_view",
+    "searchable_metadata",
+]
 
 
 class DocumentRecord(BaseModel):
@@ -62,30 +75,40 @@ class JobRecord(BaseModel):
 
     Attributes:
         blob_id: Where the bytes are.
+        traceparent: The span of the call that brought the document, whose trace the work on it joins; empty without one.
         available_at: When a worker may lease the job: now for a new one, later after a failure, the lease's end while it runs.
         owner: The worker that holds the lease.
         failures: Attempts that ended in a failure of the job's own.
+        unfinished: Leases in a row after which nothing more was heard: no batch stored, no failure told.
+        publishing: Whether its version may be visible already; from then on it cannot be cancelled.
+        kind: What it is for. A reindex names no document and has no bytes.
+        model: The model a reindex changes to.
     """
 
     job_id: str = Field(alias="_id")
     tenant_id: str
     collection_uid: str
     collection_id: str
-    document_id: str
-    version: int
-    blob_id: str
+    document_id: str = ""
+    version: int = 0
+    blob_id: str = ""
     filename: str = ""
-    content_type: str
+    content_type: str = ""
     metadata: DocumentUploadMetadata = Field(default_factory=DocumentUploadMetadata)
-    bytes: int
-    sha256: str
+    bytes: int = 0
+    sha256: str = ""
     context: CallContext
+    traceparent: str = ""
     state: JobState = JobState.PENDING
     stage: JobStage = JobStage.STAGE_UNSPECIFIED
     chunks_done: int = 0
     chunks_total: int = 0
     attempts: int = 0
     failures: int = 0
+    unfinished: int = 0
+    publishing: bool = False
+    kind: JobKind = JobKind.INGEST
+    model: str = ""
     error: Error | None = None
     seq: int = 0
     available_at: int = 0
@@ -106,37 +129,12 @@ def collection_view(record: CollectionRecord) -> Collection:
 
 
 @dataclass(frozen=True)
-class Extracted:
-    """The text of a document.
-
-    Attributes:
-        text: Markdown where the format has structure, else plain text.
-        title: What the document calls itself; empty where it does not say.
-        page_starts: Offset in `text` at which each page begins, in order; empty for formats without pages.
-    """
-
-    text: str
-    title: str = ""
-    page_starts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A chunk of a document's text: `text == extracted.text[start_offset:end_offset]` but for white space at its ends."""
-
-    text: str
-    heading: str
-    page: int | None
-    start_offset: int
-    end_offset: int
-
-
-@dataclass(frozen=True)
 class Vectors:
     """Vectors of passages, one `bytes` a passage: little-endian float32."""
 
     rows: tuple[bytes, ...]
     model: str
+    usage: TokenUsage = field(default_factory=TokenUsage)
 
 
 def searchable_metadata(job: JobRecord, title: str) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from common.context import Context
-from common.errors import AlreadyExistsError, NotFoundError
+from common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from common.models import Collection
 from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
 from common.store import CollectionRecord, now_ms
@@ -13,6 +14,9 @@ from services.ingestion.domain.records import collection_view
 from services.ingestion.ports import Collections
 
 _DEFAULT_LANGUAGE = "es"
+
+CHANGEABLE = ("description", "dense_weight")
+"""Fields of a collection that an update may name. The language is not one: the indexes are made for it."""
 
 
 async def existing(collections: Collections, tenant_id: str, collection_id: str) -> CollectionRecord:
@@ -31,14 +35,16 @@ class ManageCollections:
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
 
-    async def create(self, collection_id: str, language: str, description: str, request_id: str, ctx: Context) -> Collection:
+    async def create(self, wanted: Collection, request_id: str, ctx: Context) -> Collection:
         """Creates a collection. Raises AlreadyExistsError unless the one there was created by the same request."""
+        collection_id = wanted.collection_id
         record = CollectionRecord(
             _id=uuid.uuid4().hex,
             tenant_id=ctx.tenant_id,
             collection_id=collection_id,
-            language=language or _DEFAULT_LANGUAGE,
-            description=description,
+            language=wanted.language or _DEFAULT_LANGUAGE,
+            description=wanted.description,
+            dense_weight=wanted.dense_weight,
             created_at=now_ms(),
             request_id=request_id,
         )
@@ -59,6 +65,18 @@ class ManageCollections:
         found = [record async for record in self._collections.page(ctx.tenant_id, from_page_token(page_token), size + 1)]
         token = to_page_token(found[size - 1].collection_id) if len(found) > size else ""
         return [collection_view(record) for record in found[:size]], token
+
+    async def change(self, wanted: Collection, names: Sequence[str], ctx: Context) -> Collection:
+        """Changes the named fields. Raises NotFoundError, and InvalidArgumentError for a field that cannot be changed."""
+        wrong = [name for name in names if name not in CHANGEABLE]
+        if wrong:
+            raise InvalidArgumentError(("update_mask", f"'{name}' is not one of {', '.join(CHANGEABLE)}") for name in wrong)
+        record = await existing(self._collections, ctx.tenant_id, wanted.collection_id)
+        if not names:
+            return collection_view(record)
+        fields = {name: getattr(wanted, name) for name in names}
+        changed = await self._collections.change(ctx.tenant_id, record.uid, fields)
+        return collection_view(changed or await existing(self._collections, ctx.tenant_id, wanted.collection_id))
 
     async def delete(self, collection_id: str, ctx: Context) -> None:
         """Deletes a collection with all it holds. Raises NotFoundError."""

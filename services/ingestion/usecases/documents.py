@@ -51,7 +51,7 @@ class ManageDocuments:
         gone = ChangeRecord(seq=0, document_id=document_id, version=version, deleted=True)
         change = await self._publish(ctx.tenant_id, collection.uid, gone)
         await self._documents.unlist(ctx.tenant_id, collection.uid, document_id, change)
-        await self._collections.raise_seq(ctx.tenant_id, collection.uid, change.seq)
+        await self._collections.raise_seq(ctx.tenant_id, collection.uid, change)
         await self._retire(ctx.tenant_id, collection.uid, document_id, version)
         return change.seq
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.context import Context
-from common.errors import LimitExceededError
+from common.errors import DeadlineError, LimitExceededError
 from common.models import CallContext, Document, DocumentUploadMetadata
 from common.store import CollectionRecord, now_ms
-from services.ingestion.domain.formats import check_beginning, content_type_of
+from common.telemetry import current_traceparent
+from services.ingestion.domain.formats import content_type_of, settled_type
 from services.ingestion.domain.identifiers import job_id_of, new_id
 from services.ingestion.domain.records import DocumentRecord, JobRecord
 from services.ingestion.ports import Blobs, Collections, Documents, Jobs
@@ -45,6 +46,7 @@ class _Received:
     blob_id: str
     size: int
     sha256: str
+    content_type: str
 
 
 class TakeDocument:
@@ -58,6 +60,7 @@ class TakeDocument:
         blobs: Blobs,
         *,
         most_bytes: int,
+        timeout_s: float,
         on_job: Callable[[], None],
     ) -> None:
         self._collections = collections
@@ -65,6 +68,7 @@ class TakeDocument:
         self._jobs = jobs
         self._blobs = blobs
         self._most_bytes = most_bytes
+        self._timeout_s = timeout_s
         self._on_job = on_job
 
     async def __call__(self, upload: Upload, pieces: AsyncIterator[bytes], ctx: Context) -> Accepted:
@@ -77,35 +81,41 @@ class TakeDocument:
             UnsupportedContentError: The content type cannot be ingested.
             UnreadableDocumentError: The bytes are empty or not of their type.
             LimitExceededError: The bytes are too many.
+            DeadlineError: The bytes came too slowly.
         """
         collection = await existing(self._collections, ctx.tenant_id, upload.collection_id)
         content_type = content_type_of(upload.metadata.content_type, upload.filename)
         repeated = await self._repeated(collection, upload, ctx)
         if repeated is not None:
             return repeated
-        received = await self._receive(pieces, content_type, ctx.tenant_id)
+        received = await self._receive(pieces, content_type, upload.filename, ctx.tenant_id)
+        settled = upload.metadata.model_copy(update={"content_type": received.content_type})
         # The bytes are stored: a caller that leaves now must not leave them without their job.
-        return await asyncio.shield(self._accept(collection, upload, content_type, received, ctx))
+        return await asyncio.shield(self._accept(collection, replace(upload, metadata=settled), received, ctx))
 
-    async def _accept(
-        self, collection: CollectionRecord, upload: Upload, content_type: str, received: _Received, ctx: Context
-    ) -> Accepted:
+    async def _accept(self, collection: CollectionRecord, upload: Upload, received: _Received, ctx: Context) -> Accepted:
         known = await self._documents.get(ctx.tenant_id, collection.uid, upload.document_id)
         if known is not None and _is_same(known, upload, received):
             await self._blobs.delete(ctx.tenant_id, received.blob_id)
             return Accepted(known.view(), known.job_id, duplicate=True)
-        return await self._enqueue(collection, upload, content_type, received, ctx)
+        return await self._enqueue(collection, upload, received, ctx)
 
-    async def _receive(self, pieces: AsyncIterator[bytes], content_type: str, tenant_id: str) -> _Received:
+    async def _receive(self, pieces: AsyncIterator[bytes], content_type: str, filename: str, tenant_id: str) -> _Received:
         blob_id = new_id("blob")
         try:
-            return await self._store(pieces, content_type, tenant_id, blob_id)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._store(pieces, content_type, filename, tenant_id, blob_id)
+        except TimeoutError as error:
+            await self._blobs.delete(tenant_id, blob_id)
+            raise DeadlineError("the rest of the upload") from error
         except BaseException:
             # Also when the caller left: the call is cancelled, its leftovers are not.
             await asyncio.shield(self._blobs.delete(tenant_id, blob_id))
             raise
 
-    async def _store(self, pieces: AsyncIterator[bytes], content_type: str, tenant_id: str, blob_id: str) -> _Received:
+    async def _store(
+        self, pieces: AsyncIterator[bytes], content_type: str, filename: str, tenant_id: str, blob_id: str
+    ) -> _Received:
         digest, size, number = hashlib.sha256(), 0, 0
         async for piece in _in_pieces(pieces):
             size += len(piece)
@@ -117,13 +127,13 @@ class TakeDocument:
                     hint="Split the document, or raise MALLA_UPLOAD_MAX_BYTES.",
                 )
             if number == 0:
-                check_beginning(piece, content_type)
+                content_type = settled_type(content_type, filename, piece)
             digest.update(piece)
             await self._blobs.write(tenant_id, blob_id, number, piece)
             number += 1
         if number == 0:
-            check_beginning(b"", content_type)
-        return _Received(blob_id, size, digest.hexdigest())
+            settled_type(content_type, filename, b"")
+        return _Received(blob_id, size, digest.hexdigest(), content_type)
 
     async def _repeated(self, collection: CollectionRecord, upload: Upload, ctx: Context) -> Accepted | None:
         if not upload.request_id:
@@ -131,9 +141,7 @@ class TakeDocument:
         job = await self._jobs.get(ctx.tenant_id, job_id_of(collection.uid, upload.request_id))
         return None if job is None else await self._acknowledged(job, duplicate=True)
 
-    async def _enqueue(
-        self, collection: CollectionRecord, upload: Upload, content_type: str, received: _Received, ctx: Context
-    ) -> Accepted:
+    async def _enqueue(self, collection: CollectionRecord, upload: Upload, received: _Received, ctx: Context) -> Accepted:
         now = now_ms()
         job = JobRecord(
             _id=job_id_of(collection.uid, upload.request_id),
@@ -144,7 +152,7 @@ class TakeDocument:
             version=await self._documents.next_version(ctx.tenant_id, collection, upload.document_id),
             blob_id=received.blob_id,
             filename=upload.filename,
-            content_type=content_type,
+            content_type=received.content_type,
             metadata=upload.metadata,
             bytes=received.size,
             sha256=received.sha256,
@@ -154,6 +162,7 @@ class TakeDocument:
                 request_id=ctx.request_id,
                 tier=ctx.tier.value,
             ),
+            traceparent=current_traceparent(),
             available_at=now,
             created_at=now,
             updated_at=now,
@@ -163,6 +172,7 @@ class TakeDocument:
             await self._blobs.delete(ctx.tenant_id, received.blob_id)
             first = await self._jobs.get(ctx.tenant_id, job.job_id)
             return await self._acknowledged(first or job, duplicate=True)
+        await self._blobs.claim(ctx.tenant_id, received.blob_id)
         accepted = await self._acknowledged(job)
         self._on_job()
         return accepted

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from common.errors import NotFoundError, UnreadableDocumentError
 from common.models import JobStage, JobState
 from common.store import ChangeRecord, ChunkRecord, now_ms
 from services.ingestion.domain.records import Extracted, JobRecord, Passage, searchable_metadata
+from services.ingestion.observing import tried
 from services.ingestion.ports import Blobs, Chunks, Collections, Documents, Embedder, Jobs, Reader
+from services.ingestion.usage_ports import Accounts
+from services.ingestion.usecases.embedding import EmbedBatch
 from services.ingestion.usecases.publish import Publish, Retire
 
 
@@ -28,6 +32,7 @@ class Adapters:
     blobs: Blobs
     reader: Reader
     embedder: Embedder
+    accounts: Accounts
 
 
 class ProcessJob:
@@ -42,7 +47,9 @@ class ProcessJob:
         self._publish = publish
         self._retire = retire
         self._batch = batch
+        self._embed_batch = EmbedBatch(adapters.embedder, adapters.accounts)
 
+    @tried
     async def __call__(self, job: JobRecord) -> None:
         """Runs the job to its end.
 
@@ -50,6 +57,13 @@ class ProcessJob:
             MallaError: The document cannot be ingested, or a dependency cannot be reached; `code` tells which.
             LeaseLostError: The job is no longer ours.
         """
+        try:
+            await self._work(job)
+        except LeaseLostError:
+            await self._leave(job)
+            raise
+
+    async def _work(self, job: JobRecord) -> None:
         if await self._a.collections.get(job.tenant_id, job.collection_id) is None:
             raise NotFoundError("collection", job.collection_id, "It was deleted while the document waited.")
         await self._a.documents.register(job)
@@ -70,19 +84,20 @@ class ProcessJob:
         missing = [i for i in range(len(passages)) if i not in stored]
         done = len(passages) - len(missing)
         await self._change(job, stage=JobStage.EMBED, chunks_total=len(passages), chunks_done=done)
-        for start in range(0, len(missing), self._batch):
-            ordinals = missing[start : start + self._batch]
+        # The same batches each time, whatever is stored of them already: a batch is what is counted once.
+        for first, ordinals in _batches(missing, self._batch):
             texts = [_embedded_text(title, passages[i]) for i in ordinals]
-            vectors = await self._a.embedder.embed(texts, job.context)
+            vectors = await self._embed_batch(job, first, texts)
             chunks = [
                 _chunk(job, i, passages[i], row, vectors.model, metadata) for i, row in zip(ordinals, vectors.rows, strict=True)
             ]
             await self._a.chunks.add(job, chunks)
             done += len(ordinals)
-            await self._change(job, chunks_done=done)
+            # News of any kind: a job that gets on is not the one that kills its workers.
+            await self._change(job, chunks_done=done, unfinished=0)
 
     async def _make_visible(self, job: JobRecord, chunks: int) -> None:
-        await self._change(job, stage=JobStage.PUBLISH)
+        await self._change(job, stage=JobStage.PUBLISH, publishing=True)
         mine = ChangeRecord(seq=0, document_id=job.document_id, version=job.version, chunks=chunks, job_id=job.job_id)
         change = await self._publish(job.tenant_id, job.collection_uid, mine)
         await self._a.documents.apply(job, change)
@@ -90,9 +105,21 @@ class ProcessJob:
         await self._retire(job.tenant_id, job.collection_uid, job.document_id, change.version)
         await self._change(job, state=JobState.SUCCEEDED, seq=change.seq, error=None)
 
+    async def _leave(self, job: JobRecord) -> None:
+        """Removes what was stored after the job was cancelled; whoever cancelled it has removed what was there before."""
+        now = await self._a.jobs.get(job.tenant_id, job.job_id)
+        if now is not None and now.state is JobState.CANCELLED:
+            await self._a.chunks.delete_of(job)
+
     async def _change(self, job: JobRecord, **fields: object) -> None:
         if not await self._a.jobs.change(job, **fields, updated_at=now_ms()):
             raise LeaseLostError(job.job_id)
+
+
+def _batches(missing: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
+    """Yields what is missing of each batch of `size` chunks, with the position of the batch's first chunk."""
+    for number, ordinals in groupby(missing, key=lambda i: i // size):
+        yield number * size, list(ordinals)
 
 
 def _embedded_text(title: str, passage: Passage) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.store import ChangeRecord
+from services.ingestion.domain.errors import ModelChangedError
 from services.ingestion.ports import Blobs, Changes, Chunks, Jobs
 
 
@@ -17,14 +18,19 @@ class Publish:
 
         A change that is already there, or one that a later version of its document has overtaken, is not appended; the change
         that stands is returned instead. So a repeated call, or one that lost a race, does no harm.
+
+        Raises ModelChangedError where the vectors of its chunks are not of the collection's model (any more).
         """
         while True:
             # The head must be read first: whatever is appended after it takes the number we try, and we look again.
-            head = await self._changes.head(tenant_id, collection_uid)
+            head = await self._changes.last(tenant_id, collection_uid)
             last = await self._changes.last_of(tenant_id, collection_uid, change.document_id)
             if last is not None and last.version >= change.version:
                 return last
-            numbered = change.model_copy(update={"seq": head + 1})
+            model = "" if head is None else head.model
+            if model and change.chunks and change.model != model:
+                raise ModelChangedError(model)
+            numbered = change.model_copy(update={"seq": (head.seq if head else 0) + 1, "model": model or change.model})
             if await self._changes.append(tenant_id, collection_uid, numbered):
                 return numbered
 

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from common.errors import Code, InternalError, MallaError, UnavailableError
+from common.errors import Code, InternalError, MallaError
 from common.models import Error, JobState
 from common.store import now_ms
 from common.tasks import stop
+from services.ingestion.domain.errors import WorkerDiedError
 from services.ingestion.domain.identifiers import new_id
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.ports import Documents, Jobs
@@ -32,7 +33,7 @@ class WorkRules:
     Attributes:
         lease_s: Seconds after which a job whose worker went silent is taken over.
         poll_s: Seconds between looks for jobs that other processes accepted.
-        max_attempts: Times a job is tried after failures of its own.
+        max_attempts: Times a job is tried after failures of its own, and times a worker may die over it without a word.
     """
 
     lease_s: float
@@ -65,8 +66,8 @@ class Worker:
                     await self._wait_for_work()
                 else:
                     await self._work(job)
-            except UnavailableError as error:
-                log.warning("the record cannot be reached: %s", error.message)
+            except MallaError as error:
+                log.warning("the record fails, the worker goes on: %s", error.message)
                 await asyncio.sleep(self._rules.poll_s)
             except Exception:
                 log.exception("the worker failed; it goes on")
@@ -80,11 +81,18 @@ class Worker:
             return
 
     async def _work(self, job: JobRecord) -> None:
+        if job.unfinished > self._rules.max_attempts:
+            await self._give_up(job, WorkerDiedError(job.unfinished - 1))
+            return
         log.info("job begins", extra=_facts(job))
         try:
             async with self._lease_kept(job):
                 await self._process(job)
             log.info("job succeeded", extra=_facts(job))
+        except asyncio.CancelledError:
+            # A server that stops is no sign against the job, and the next one need not wait for the lease to run out.
+            await asyncio.shield(self._hand_back(job))
+            raise
         except LeaseLostError:
             log.warning("lease lost", extra=_facts(job))
         except MallaError as error:
@@ -92,6 +100,12 @@ class Worker:
         except Exception:
             log.exception("job failed unexpectedly", extra=_facts(job))
             await self._failed(job, InternalError("Ingestion failed inside. The ingestion server's log has it."))
+
+    async def _hand_back(self, job: JobRecord) -> None:
+        try:
+            await self._jobs.change(job, available_at=now_ms(), unfinished=max(0, job.unfinished - 1))
+        except MallaError as error:
+            log.warning("lease not handed back; it runs out by itself: %s", error.message, extra=_facts(job))
 
     @asynccontextmanager
     async def _lease_kept(self, job: JobRecord) -> AsyncIterator[None]:
@@ -106,31 +120,39 @@ class Worker:
             await asyncio.sleep(self._rules.lease_s / 3)
             try:
                 await self._jobs.change(job, available_at=now_ms() + int(self._rules.lease_s * 1000))
-            except UnavailableError:
-                log.warning("lease not renewed; the record cannot be reached", extra=_facts(job))
+            except MallaError as error:
+                log.warning("lease not renewed: %s", error.message, extra=_facts(job))
 
     async def _failed(self, job: JobRecord, error: MallaError) -> None:
-        shown = Error(type=error.reason, code=error.code.value, details={**error.details, "message": error.message})
         transient = error.code in _TRANSIENT
         failures = job.failures + (0 if transient else 1)
         hopeless = not transient and (error.code is not Code.INTERNAL or failures >= self._rules.max_attempts)
         if hopeless:
-            log.warning("job failed for good: %s", error.message, extra=_facts(job))
-            changed = await self._jobs.change(job, state=JobState.FAILED, error=shown, failures=failures, updated_at=now_ms())
-            if changed:
-                await self._documents.fail(job.model_copy(update={"error": shown}))
+            await self._give_up(job, error, failures=failures)
             return
-        wait_s = error.retry_after_s or min(_LONGEST_BACKOFF_S, 0.5 * 2 ** min(job.attempts, 10))
+        # An empty budget is full again in days, or at once when somebody raises it: a job looks now and then.
+        wait_s = min(error.retry_after_s or 0.5 * 2 ** min(job.attempts, 10), _LONGEST_BACKOFF_S)
         wait_s *= random.uniform(0.8, 1.2)  # noqa: S311  # spreads retries, guards nothing
         log.warning("job will be tried again in %.1f s: %s", wait_s, error.message, extra=_facts(job))
         await self._jobs.change(
             job,
             state=JobState.PENDING,
-            error=shown,
+            error=_shown(error),
             failures=failures,
+            unfinished=0,
             available_at=now_ms() + int(wait_s * 1000),
             updated_at=now_ms(),
         )
+
+    async def _give_up(self, job: JobRecord, error: MallaError, **fields: int) -> None:
+        log.warning("job failed for good: %s", error.message, extra=_facts(job))
+        shown = _shown(error)
+        if await self._jobs.change(job, state=JobState.FAILED, error=shown, updated_at=now_ms(), **fields):
+            await self._documents.fail(job.model_copy(update={"error": shown}))
+
+
+def _shown(error: MallaError) -> Error:
+    return Error(type=error.reason, code=error.code.value, details={**error.details, "message": error.message})
 
 
 def _facts(job: JobRecord) -> dict[str, object]:

@@ -2,10 +2,10 @@
 import { call, path, stream } from "./api.js";
 import { PageError, reasonOf } from "./errors.js";
 
-const ENDS = new Set(["SUCCEEDED", "FAILED"]);
+const ENDS = new Set(["SUCCEEDED", "FAILED", "CANCELLED"]);
 const POLL_MS = 1000;
 
-// Shows each change in `row`; returns the job once it has succeeded, throws when it has failed.
+// Shows each change in `row`; returns the job once it has succeeded, throws when it has failed or was cancelled.
 export async function followJob(jobId, row) {
   let job = await watch(jobId, row);
   while (!ENDS.has(job?.state)) {
@@ -14,7 +14,7 @@ export async function followJob(jobId, row) {
     job = (await call("GET", path`/api/v1/jobs/${jobId}`)).job;
     show(row, job);
   }
-  if (job.state === "FAILED") throw new PageError("job_FAILED", { reason: reasonOf(job.error) });
+  if (job.state !== "SUCCEEDED") throw new PageError(`job_${job.state}`, { reason: reasonOf(job.error) });
   return job;
 }
 

@@ -1,0 +1,218 @@
+"""Ingesting through the mesh against the engine alone in this process, on the same chunks; and how search fares meanwhile.
+
+The two take turns, so that a busy machine slows both; a ratio is of neighbours in time. The engine's turn is embedding only.
+The mesh's turn is everything: Envoy, upload, storing, extraction, chunking, embedding, publishing, the query server following
+along. Each document says its own mark in every paragraph, so that no cache of vectors helps.
+Asked: at least 0.9 of the engine's rate, and a 99th percentile of searches of at most twice the idle one plus one batch.
+
+Run: python bench/ingest.py [--rounds 3] [--documents 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from common.client import MallaClient
+from common.models import EmbeddingKind, JobState
+from common.settings import REPOSITORY
+from services.embedding.adapters.e5 import load_onnx_engine
+from services.embedding.ports import Engine
+from services.embedding.settings import EmbeddingSettings
+from services.ingestion.adapters.chunking import chunk
+from services.ingestion.domain.records import Extracted
+from services.ingestion.settings import IngestionSettings
+
+MALLA = Path(sys.executable).with_name("malla")
+SAMPLES = REPOSITORY / "samples"
+COLLECTION = "bench"
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Mesh(NamedTuple):
+    """A running mesh."""
+
+    address: str
+    token: str
+    pids: list[int]
+
+
+class Turn(NamedTuple):
+    """What one turn took."""
+
+    chunks_per_s: float
+    cpu_ms_per_chunk: float
+
+
+@contextmanager
+def running_mesh() -> Iterator[Mesh]:
+    """Runs a mesh on free ports until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = ["--data-dir", folder, "--json"]
+        up = subprocess.run([MALLA, "up", "--port", "0", "--detach", *where], capture_output=True, text=True, check=True)
+        try:
+            told = json.loads(up.stdout)
+            status = subprocess.run([MALLA, "status", *where], capture_output=True, text=True, check=True)
+            pids = [row["pid"] for row in json.loads(status.stdout)["processes"]]
+            yield Mesh(told["edge_url"].removeprefix("http://"), told["token"], pids)
+        finally:
+            subprocess.run([MALLA, "down", "--data-dir", folder], capture_output=True, check=True)
+
+
+def texts() -> list[str]:
+    """Returns the Markdown documents of the Spanish samples."""
+    return [path.read_text() for path in sorted((SAMPLES / "nopal-fibra/es").glob("*.md"))]
+
+
+def questions() -> list[str]:
+    """Returns the Spanish questions of the samples."""
+    rows = map(json.loads, (SAMPLES / "questions.jsonl").read_text().splitlines())
+    return [row["question"] for row in rows if row["language"] == "es"]
+
+
+def fresh_documents(count: int) -> list[str]:
+    """Returns documents whose every paragraph is new."""
+    samples = texts()
+    made = []
+    for i in range(count):
+        mark = uuid.uuid4().hex[:6]
+        paragraphs = samples[i % len(samples)].split("\n\n")
+        made.append("\n\n".join(p if p.startswith(("#", "|")) else f"{mark} {p}" for p in paragraphs))
+    return made
+
+
+def passages(documents: list[str]) -> list[str]:
+    """Returns what the mesh will embed of the documents, title and headings with each passage."""
+    settings = IngestionSettings()
+    found = []
+    for document in documents:
+        title = document.partition("\n")[0].lstrip("# ")
+        for passage in chunk(Extracted(document, title), settings.chunk_tokens, settings.chunk_overlap_tokens):
+            found.append("\n".join(part for part in (title, passage.heading, passage.text) if part))
+    return found
+
+
+def engine_turn(engine: Engine, documents: list[str], batch: int) -> tuple[Turn, float]:
+    """Embeds the documents' passages in this process; returns also the median seconds of a batch."""
+    found = passages(documents)
+    began, cpu = time.perf_counter(), time.process_time()
+    times = []
+    for start in range(0, len(found), batch):
+        at = time.perf_counter()
+        engine.embed(found[start : start + batch], EmbeddingKind.PASSAGE)
+        times.append(time.perf_counter() - at)
+    spent = time.perf_counter() - began
+    return Turn(len(found) / spent, 1000 * (time.process_time() - cpu) / len(found)), statistics.median(times)
+
+
+async def mesh_turn(client: MallaClient, mesh: Mesh, documents: list[str]) -> Turn:
+    """Ingests the documents, eight side by side, until all are searchable."""
+    gate = asyncio.Semaphore(8)
+
+    async def one(text: str) -> int:
+        async with gate:
+            accepted = await client.upload_file(COLLECTION, text.encode(), filename=f"{uuid.uuid4().hex}.md")
+            job = await client.wait_for_job(accepted.job_id)
+        if job.state is not JobState.SUCCEEDED:
+            raise RuntimeError(f"{job.state}: {job.error}")
+        return job.chunks_total
+
+    began, cpu = time.perf_counter(), cpu_s(mesh.pids)
+    chunks = sum(await asyncio.gather(*map(one, documents)))
+    return Turn(chunks / (time.perf_counter() - began), 1000 * (cpu_s(mesh.pids) - cpu) / chunks)
+
+
+async def searches(client: MallaClient, *, count: int = 0, until: asyncio.Event | None = None) -> list[float]:
+    """Searches one after the other, with questions never asked before; returns the milliseconds of each."""
+    asked, times = questions(), []
+    while len(times) < count or (until is not None and not until.is_set()):
+        question = f"{asked[len(times) % len(asked)]} {uuid.uuid4().hex[:4]}"
+        began = time.perf_counter()
+        await client.search(COLLECTION, question, k=5)
+        times.append(1000 * (time.perf_counter() - began))
+    return times
+
+
+async def searched_meanwhile(client: MallaClient, mesh: Mesh, documents: list[str]) -> list[float]:
+    """Searches while documents are ingested."""
+    done = asyncio.Event()
+    searching = asyncio.create_task(searches(client, until=done))
+    try:
+        await mesh_turn(client, mesh, documents)
+    finally:
+        done.set()
+    return await searching
+
+
+def p99(times: list[float]) -> float:
+    """Returns the 99th percentile."""
+    return statistics.quantiles(times, n=100, method="inclusive")[98]
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Returns the processor seconds of processes and of their children, so far."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(folder.name) in pids or int(fields[1]) in pids:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS_PER_S
+
+
+async def measure(mesh: Mesh, engine: Engine, rounds: int, count: int) -> None:
+    """Lets them take turns and prints the tables."""
+    batch = IngestionSettings().embed_batch
+    async with MallaClient(mesh.address, mesh.token) as client:
+        await client.create_collection(COLLECTION, language="es")
+        await mesh_turn(client, mesh, fresh_documents(4))
+        await searches(client, count=20)
+        engine_turn(engine, fresh_documents(2), batch)
+        pairs, idle, busy, batches = [], [], [], []
+        for _ in range(rounds):
+            documents = fresh_documents(count)
+            alone, batch_s = engine_turn(engine, documents, batch)
+            pairs.append((alone, await mesh_turn(client, mesh, documents)))
+            batches.append(1000 * batch_s)
+            idle += await searches(client, count=100)
+            busy += await searched_meanwhile(client, mesh, fresh_documents(count))
+    print(f"\n{'ingest':<34}{'chunks/s':>10}{'CPU ms/chunk':>14}{'ratio':>8}")
+    for name, turns in (("engine in this process", [a for a, _ in pairs]), ("through the mesh", [b for _, b in pairs])):
+        rate, cpu = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
+        ratio = statistics.median(b.chunks_per_s / a.chunks_per_s for a, b in pairs) if name.startswith("through") else 1.0
+        print(f"{name:<34}{rate:>10.1f}{cpu:>14.1f}{ratio:>8.2f}")
+    allowed = 2 * p99(idle) + statistics.median(batches)
+    print(f"\n{'search, one at a time':<34}{'searches':>10}{'p50 ms':>10}{'p99 ms':>10}")
+    for name, times in (("idle", idle), ("while documents are ingested", busy)):
+        print(f"{name:<34}{len(times):>10}{statistics.median(times):>10.1f}{p99(times):>10.1f}")
+    print(f"twice the idle p99 plus one batch of {batch}: {allowed:.0f} ms")
+
+
+def main() -> None:
+    """Starts, warms up, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--documents", type=int, default=12)
+    options = parser.parse_args()
+    settings = EmbeddingSettings()
+    engine = load_onnx_engine(settings.embedding_cache_dir, settings.embedding_threads)
+    with running_mesh() as mesh:
+        asyncio.run(measure(mesh, engine, options.rounds, options.documents))
+
+
+if __name__ == "__main__":
+    main()
