@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.client import MallaClient
-from common.models import SearchMode
+from common.models import SearchMode, SearchResponse
 from services.cli.questions import Question
 
 CUT = 10
 """How many passages are looked at."""
 
-RECALL_AT = 5
+RECALL_AT = (1, 5, 10)
+"""The places up to which recall is told."""
+
+WORDS_AT = 5
+"""How many passages may hold the expected words."""
 
 _AT_ONCE = 4
 
@@ -31,6 +35,10 @@ class Ranked:
     rank: int
     has_words: bool
 
+    def is_within(self, places: int) -> bool:
+        """Whether the right document is among the first so many."""
+        return 0 < self.rank <= places
+
 
 @dataclass(frozen=True)
 class Score:
@@ -38,14 +46,14 @@ class Score:
 
     Attributes:
         mrr: Mean of 1/rank, 0 where the document was not among the first 10.
-        recall: Share of questions whose document was among the first 5.
-        words: Share of questions whose expected words were in the first 5 passages.
+        recall: By number of places: the share of questions whose document was among them.
+        words: Share of questions whose expected words were in the first 5 passages; None where no question expects any.
     """
 
     questions: int
     mrr: float
-    recall: float
-    words: float
+    recall: Mapping[int, float]
+    words: float | None
 
 
 async def rank_all(
@@ -62,20 +70,38 @@ async def rank_all(
         async with gate:
             found = await client.search(collection_id, question.question, k=CUT, mode=mode)
         on_done()
-        documents = list(dict.fromkeys(result.document_id for result in found.results))
-        rank = documents.index(question.document_id) + 1 if question.document_id in documents else 0
-        passages = "\n".join(result.text for result in found.results[:RECALL_AT])
-        return Ranked(question, rank, question.is_answered_by(passages))
+        passages = "\n".join(result.text for result in found.results[:WORDS_AT])
+        return Ranked(question, _rank(found, question.document_id), question.is_answered_by(passages))
 
     return await asyncio.gather(*(one(question) for question in questions))
+
+
+def _rank(found: SearchResponse, document_id: str) -> int:
+    """Returns the place of a document among those found. One that holds the same text as a result stands at its place."""
+    places: dict[str, int] = {}
+    for result in found.results:
+        place = len(set(places.values())) + 1
+        if result.document_id in places:
+            continue
+        for name in (result.document_id, *result.also_in):
+            places.setdefault(name, place)
+    return places.get(document_id, 0)
 
 
 def score(ranked: Sequence[Ranked]) -> Score:
     """Sums up."""
     count = len(ranked)
+    worded = [row for row in ranked if row.question.has_words]
     return Score(
         questions=count,
-        mrr=sum(1 / row.rank for row in ranked if row.rank) / count,
-        recall=sum(1 for row in ranked if 0 < row.rank <= RECALL_AT) / count,
-        words=sum(1 for row in ranked if row.has_words) / count,
+        mrr=sum(1 / row.rank for row in ranked if row.is_within(CUT)) / count,
+        recall={places: sum(row.is_within(places) for row in ranked) / count for places in RECALL_AT},
+        words=sum(row.has_words for row in worded) / len(worded) if worded else None,
     )
+
+
+def by_language(ranked: Sequence[Ranked]) -> dict[str, Score]:
+    """Sums up by language, where there are several, and over all."""
+    languages = sorted({row.question.language for row in ranked})
+    parts = {name or "?": [row for row in ranked if row.question.language == name] for name in languages}
+    return {**({name: score(rows) for name, rows in parts.items()} if len(parts) > 1 else {}), "all": score(ranked)}

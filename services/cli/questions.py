@@ -1,10 +1,22 @@
-"""Question files: one JSON object a line, with the document that answers and words the answer has."""
+"""Question files: one JSON object a line, with what is asked and the document that answers.
+
+    {"question": "¿Cuánto cuesta?", "document": "es/planes.md"}
+
+`question`: What is asked.
+`document`: Path of the document that answers, relative to the ingested folder; or
+`document_id`: its identifier in the collection (`passage_id` is read as the same).
+`id`: Names the question in the report; the line's number where it is missing.
+`language`: Groups questions in the report.
+`expected`: Words that the passage has to hold, all of them.
+`answers`: Words of which the passage has to hold one.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from common.models import BaseModel
 from services.cli.files import document_id_of
@@ -16,24 +28,38 @@ class Question(BaseModel):
 
     Attributes:
         document: Path of the document that answers, relative to the ingested folder.
-        expected: Words of the right answer.
+        document_id: Its identifier, as `malla ingest` makes it where only the path is given.
+        expected: Words of the right answer, all of them.
+        answers: Right answers, of which one is enough.
     """
 
-    id: str
+    id: str = ""
     language: str = ""
-    question: str
-    document: str
+    question: str = Field(min_length=1)
+    document: str = ""
+    document_id: str = Field(default="", validation_alias=AliasChoices("document_id", "passage_id"))
     expected: list[str] = Field(default_factory=list)
+    answers: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _names_its_document(self) -> Self:
+        if not self.document and not self.document_id:
+            raise ValueError("it names no document; give `document` or `document_id`")
+        self.document_id = self.document_id or document_id_of(self.document)
+        self.document = self.document or self.document_id
+        return self
 
     @property
-    def document_id(self) -> str:
-        """The document's identifier, as `malla ingest` makes it."""
-        return document_id_of(self.document)
+    def has_words(self) -> bool:
+        """Whether it says which words answer it."""
+        return bool(self.expected or any(self.answers))
 
     def is_answered_by(self, text: str) -> bool:
-        """Says whether a text has all expected words, whatever their case and spacing."""
+        """Says whether a text has all expected words and one of the answers, whatever their case and spacing."""
         plain = _plain(text)
-        return all(_plain(words) in plain for words in self.expected)
+        answers = [words for words in self.answers if words]
+        has_one = not answers or any(_plain(words) in plain for words in answers)
+        return has_one and all(_plain(words) in plain for words in self.expected)
 
 
 def _plain(text: str) -> str:
@@ -46,14 +72,17 @@ def read_questions(path: Path) -> list[Question]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise CliError(f"The question file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise CliError(f"The question file {path} is not UTF-8 text.") from None
     questions = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            questions.append(Question.model_validate_json(line))
+            question = Question.model_validate_json(line)
         except ValidationError as error:
             raise CliError(f"Line {number} of {path} is no question: {error.errors()[0]['msg']}.") from None
+        questions.append(question.model_copy(update={"id": question.id or str(number)}))
     if not questions:
         raise CliError(f"There is no question in {path}.")
     return questions

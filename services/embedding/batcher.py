@@ -15,6 +15,7 @@ from common.context import Context
 from common.errors import DeadlineError
 from common.models import EmbeddingKind, EmbeddingPriority
 from services.embedding.lanes import Item, Lanes
+from services.embedding.observing import Seen, computed, dropped, seen, taken
 from services.embedding.ports import Engine, Matrix
 
 _LONGEST_WAIT_S = 300.0
@@ -29,6 +30,7 @@ class Call:
     deadline: float
     done: asyncio.Future[None]
     missing: int
+    seen: Seen | None = None
 
     def is_wanted(self) -> bool:
         """Whether the caller still waits, and in time."""
@@ -76,6 +78,7 @@ class Batcher:
             deadline=time.monotonic() + wait_s,
             done=loop.create_future(),
             missing=len(texts),
+            seen=seen(priority, len(texts), sum(read)),
         )
         items = [Item(call, i, text, read[i], kind) for i, text in enumerate(texts)]
         self._lanes.put(items, priority, tokens_per_s=self._tokens_per_s)
@@ -106,8 +109,9 @@ class Batcher:
 
     async def _run(self) -> None:
         while True:
-            batch = self._lanes.draw(Call.is_wanted)
+            batch = self._lanes.draw(Call.is_wanted, dropped)
             if batch:
+                taken(batch)
                 await self._compute(batch)
             else:
                 self._arrived.clear()
@@ -115,7 +119,7 @@ class Batcher:
 
     async def _compute(self, batch: list[Item[Call]]) -> None:
         loop = asyncio.get_running_loop()
-        started = time.perf_counter()
+        started, began_ns = time.perf_counter(), time.time_ns()
         texts = [item.text for item in batch]
         try:
             rows = await loop.run_in_executor(self._computing, self._engine.embed, texts, batch[0].kind)
@@ -126,6 +130,8 @@ class Batcher:
                 if not item.owner.done.done():
                     item.owner.done.set_exception(error)
             return
+        finally:
+            computed(batch, began_ns)
         rate = sum(item.tokens for item in batch) / max(time.perf_counter() - started, 1e-6)
         self._tokens_per_s += _RATE_WEIGHT * (rate - self._tokens_per_s)
 

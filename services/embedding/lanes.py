@@ -33,6 +33,10 @@ class Item(Generic[OwnerT]):
     kind: EmbeddingKind
 
 
+def _ignore(_: object) -> None:
+    """Nobody asks what became of a text that nobody wants."""
+
+
 @dataclass
 class Lanes(Generic[OwnerT]):
     """The waiting texts.
@@ -63,12 +67,18 @@ class Lanes(Generic[OwnerT]):
         self._queues[priority].extend(items)
         self.waiting_tokens += tokens
 
-    def draw(self, is_wanted: Callable[[OwnerT], bool]) -> list[Item[OwnerT]]:
-        """Takes the next batch: one kind of text, shortest first. Texts whose owner no longer wants them are dropped."""
+    def waiting_texts(self) -> dict[EmbeddingPriority, int]:
+        """Returns how many texts wait in each queue."""
+        return {priority: len(queue) for priority, queue in self._queues.items()}
+
+    def draw(
+        self, is_wanted: Callable[[OwnerT], bool], dropped: Callable[[Item[OwnerT]], None] = _ignore
+    ) -> list[Item[OwnerT]]:
+        """Takes the next batch: one kind of text, shortest first. Texts whose owner no longer wants them are `dropped`."""
         self._turn += 1
         batch: list[Item[OwnerT]] = []
         for priority in self._order():
-            for item in self._take(self._queues[priority], batch, is_wanted):
+            for item in self._take(self._queues[priority], batch, is_wanted, dropped):
                 batch.append(item)
         return sorted(batch, key=lambda item: item.tokens)
 
@@ -78,7 +88,11 @@ class Lanes(Generic[OwnerT]):
         return EmbeddingPriority.INTERACTIVE, EmbeddingPriority.BULK
 
     def _take(
-        self, queue: deque[Item[OwnerT]], batch: list[Item[OwnerT]], is_wanted: Callable[[OwnerT], bool]
+        self,
+        queue: deque[Item[OwnerT]],
+        batch: list[Item[OwnerT]],
+        is_wanted: Callable[[OwnerT], bool],
+        dropped: Callable[[Item[OwnerT]], None],
     ) -> Iterator[Item[OwnerT]]:
         while queue:
             item = queue[0]
@@ -88,6 +102,8 @@ class Lanes(Generic[OwnerT]):
             self.waiting_tokens -= item.tokens
             if is_wanted(item.owner):
                 yield item
+            else:
+                dropped(item)
 
     def _fits(self, item: Item[OwnerT], batch: list[Item[OwnerT]]) -> bool:
         if not batch:

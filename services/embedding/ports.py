@@ -29,3 +29,14 @@ class Engine(Protocol):
     def embed(self, texts: Sequence[str], kind: EmbeddingKind) -> Matrix:
         """Returns a (len(texts), dimensions) float32 matrix of L2-normalised rows."""
         ...
+
+
+class CrossEncoder(Protocol):
+    """A model that reads a query and a text together. Used from one thread at a time."""
+
+    model: str
+    provider: str
+
+    def score(self, query: str, texts: Sequence[str]) -> tuple[Sequence[float], int]:
+        """Returns how well each text answers the query, the higher the better, and the tokens read."""
+        ...

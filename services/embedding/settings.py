@@ -10,6 +10,9 @@ from pydantic import Field
 
 from common.settings import ServerSettings
 
+EMBEDDED = "embedded"
+"""Stands for the embedded engine among models."""
+
 
 def _user_cache() -> Path:
     """The user's cache folder (XDG Base Directory Specification)."""
@@ -24,7 +27,24 @@ class EmbeddingSettings(ServerSettings):
         description="embedded: multilingual-e5-small from its wheel; sentence-transformers: any model, needs the extra.",
     )
     embedding_model: str = Field(
-        default="", description="Model name or folder for sentence-transformers; not used by the embedded engine."
+        default="",
+        description="Model name or folder for sentence-transformers, or name=folder; not used by the embedded engine.",
+    )
+    embedding_models: str = Field(
+        default="",
+        description="Models served beside it, for calls that name them and collections that are of them, separated by commas: "
+        "'embedded', or a name or folder for sentence-transformers, or name=folder.",
+    )
+    embedding_device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where sentence-transformers computes; auto: on a GPU where there is one."
+    )
+    embedding_dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto",
+        description="What sentence-transformers computes in; auto: on a GPU bfloat16, or float16 where it lacks that, else float32.",
+    )
+    embedding_backend: Literal["torch", "onnx"] = Field(
+        default="torch",
+        description="What runs sentence-transformers: onnx is faster on many CPUs, and needs sentence-transformers[onnx].",
     )
     embedding_cache_dir: Path = Field(
         default_factory=_user_cache,
@@ -38,3 +58,12 @@ class EmbeddingSettings(ServerSettings):
     embedding_batch_tokens: int = Field(default=2048, description="Most tokens computed in one batch.")
     embedding_batch_texts: int = Field(default=32, description="Most texts computed in one batch.")
     embedding_queue_tokens: int = Field(default=200_000, description="Most tokens waiting; more are refused.")
+    rerank_model: str = Field(
+        default="", description="Name or folder of a cross-encoder that reranks passages; needs the extra. Empty for none."
+    )
+    rerank_queue_texts: int = Field(default=400, description="Most texts waiting to be reranked; more are refused.")
+
+    @property
+    def other_models(self) -> list[str]:
+        """The models of `embedding_models`."""
+        return [model for part in self.embedding_models.split(",") if (model := part.strip())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,29 +56,44 @@ class Embeddings:
     truncated: list[int]
 
 
-class EmbedTexts:
-    """Embeds the texts of one call."""
+@dataclass(frozen=True)
+class Served:
+    """A model and what computes with it."""
 
-    def __init__(self, engine: Engine, batches: Batches) -> None:
-        self._engine = engine
-        self._batches = batches
+    engine: Engine
+    batches: Batches
+
+
+class EmbedTexts:
+    """Embeds the texts of one call, by any of the models that are served.
+
+    Args:
+        models: By the name that calls use; the first one serves calls that name none.
+    """
+
+    def __init__(self, models: Mapping[str, Served]) -> None:
+        self._models = models
+        self._default = next(iter(models))
 
     async def __call__(
         self, texts: Sequence[str], kind: EmbeddingKind, model: str, priority: EmbeddingPriority, ctx: Context
     ) -> Embeddings:
-        """Returns the vectors. Raises NotFoundError for another model, InvalidArgumentError for a blank text."""
-        if model not in {"", self._engine.model}:
-            raise NotFoundError("model", model, f"This server serves '{self._engine.model}'; leave `model` empty to use it.")
+        """Returns the vectors. Raises NotFoundError for a model not served, InvalidArgumentError for a blank text."""
+        name = model or self._default
+        served = self._models.get(name)
+        if served is None:
+            names = ", ".join(f"'{known}'" for known in self._models)
+            raise NotFoundError("model", model, f"This server serves {names}; MALLA_EMBEDDING_MODELS adds others.")
         blank = [(f"texts[{i}]", "must hold more than white space") for i, text in enumerate(texts) if not text.strip()]
         if blank:
             raise InvalidArgumentError(blank)
-        embedded = await self._batches.embed(texts, kind, priority, ctx)
+        embedded = await served.batches.embed(texts, kind, priority, ctx)
         usage = TokenUsage(
             input_tokens=embedded.tokens,
             total_tokens=embedded.tokens,
-            provider=self._engine.provider,
-            model=self._engine.model,
+            provider=served.engine.provider,
+            model=name,
         )
         if embedded.truncated:
             ctx.add_metric("truncated", embedded.truncated)
-        return Embeddings(embedded.vectors, self._engine.model, usage, embedded.truncated)
+        return Embeddings(embedded.vectors, name, usage, embedded.truncated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
+from common.context import Context
 from common.models import Model, TestConnectionResponse, VerifyApiKeyResponse
 from services.query.domain.chat_records import AgentRecord, ConversationRecord, TurnRecord
 
@@ -12,8 +13,8 @@ from services.query.domain.chat_records import AgentRecord, ConversationRecord, 
 class ConfiguredModels(Protocol):
     """The language models that are configured."""
 
-    async def test(self) -> TestConnectionResponse:
-        """Returns who answered and how fast. Raises MallaError where no model answers."""
+    async def test(self, ctx: Context) -> TestConnectionResponse:
+        """Returns who answered and how fast; notes in `ctx` what that took. Raises MallaError where no model answers."""
         ...
 
     async def all(self) -> list[Model]:

@@ -17,6 +17,7 @@ from services.query.convert import to_citations, to_event, to_usage
 from services.query.usecases.chat.agents import CHANGEABLE, ManageAgents
 from services.query.usecases.chat.conversations import ManageConversations
 from services.query.usecases.chat.hold import ChatSpec, HoldConversation
+from services.query.usecases.chat.models import CheckModel
 from services.query.usecases.events import numbered
 
 
@@ -28,6 +29,7 @@ class ChatUseCases:
     agents: ManageAgents
     conversations: ManageConversations
     models: ConfiguredModels
+    check: CheckModel
     heartbeat_s: float
 
 
@@ -63,7 +65,7 @@ class ChatServicer:
 
     @with_context(tenant=True)
     async def TestConnection(self, request: pb.TestConnectionRequest, ctx: Context) -> pb.TestConnectionResponse:
-        return to_message(await self._use.models.test(), pb.TestConnectionResponse)
+        return to_message(await self._use.check(ctx), pb.TestConnectionResponse)
 
     @with_context(tenant=True)
     async def ListModels(self, request: pb.ListModelsRequest, ctx: Context) -> pb.ModelsListResponse:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from common.models import EmbeddingKind, SearchResult, TokenUsage
 from common.store import ChangeRecord, ChunkRecord, CollectionRecord
 from services.query.domain.prompt import PromptMessage
 
+T = TypeVar("T")
 Matrix = NDArray[np.float32]
 Keys = Iterable[int] | None
 
@@ -29,8 +31,22 @@ class Record(Protocol):
         """Returns the changes with a number above `seq`, in order."""
         ...
 
-    async def chunks(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[ChunkRecord]:
-        """Returns the chunks of one version of a document, in order."""
+    async def change(self, tenant_id: str, collection_uid: str, seq: int) -> ChangeRecord | None:
+        """Returns the change with a number."""
+        ...
+
+    async def chunks_of(
+        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]
+    ) -> Mapping[str, Sequence[ChunkRecord]]:
+        """Returns the chunks of one version of each document, in order, by document; nothing for a version that has none."""
+        ...
+
+    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> Sequence[str]:
+        """Returns the identifiers of the chunks of one version of each document."""
+        ...
+
+    async def collections(self, tenant_id: str) -> Sequence[CollectionRecord]:
+        """Returns the tenant's collections, by identifier."""
         ...
 
 
@@ -51,31 +67,90 @@ class Embedder(Protocol):
         ...
 
 
+Commit = Callable[[], None]
+"""Makes a change that was prepared. It is quick, and nothing else may run in the index meanwhile."""
+
+
+class Reranker(Protocol):
+    """Reads a query and a text together, and says how well the text answers it."""
+
+    async def rerank(self, query: str, texts: Sequence[str], ctx: Context) -> Sequence[float]:
+        """Returns one score a text, the higher the better. Raises MallaError where the embedding server cannot."""
+        ...
+
+
 class VectorIndex(Protocol):
     """Finds the nearest of many vectors of one model."""
 
-    def add(self, keys: Sequence[int], rows: Matrix) -> None:
-        """Adds vectors under new keys."""
+    def __len__(self) -> int:
+        """Returns how many vectors there are."""
         ...
 
-    def remove(self, keys: Sequence[int]) -> None:
-        """Removes vectors."""
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        ...
+
+    def stage(self, keys: Sequence[int], rows: Matrix, remove: Sequence[int]) -> Commit:
+        """Prepares adding vectors under new keys and removing others; keys that are not there are passed over."""
         ...
 
     def search(self, row: Matrix, k: int, among: Keys) -> dict[int, float]:
         """Returns at most `k` keys with their inner products, best first; only keys in `among` unless it is None."""
         ...
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether another structure fits its size better."""
+        ...
+
+    def beside(self) -> Callable[[], VectorIndex]:
+        """Copies the vectors; the returned function makes a fitting index of them, however long that takes."""
+        ...
+
+    def catch_up(self, current: Any) -> None:
+        """Takes in what changed in the index `current` since this one was begun beside it."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Writes the index to a file."""
+        ...
+
 
 class LexicalIndex(Protocol):
     """Finds texts by their words."""
 
-    def update(self, add: Mapping[int, str], remove: Sequence[int]) -> None:
-        """Adds and removes texts; a search sees all of it or nothing."""
+    def __len__(self) -> int:
+        """Returns how many texts there are."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        ...
+
+    def stage(self, add: Mapping[int, str], remove: Sequence[int]) -> Commit:
+        """Prepares adding and removing texts; searches see nothing of it before the commit."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Copies the index into an empty folder."""
         ...
 
     def search(self, query: str, k: int, among: Keys) -> dict[int, float]:
         """Returns at most `k` keys with their scores, best first; only keys in `among` unless it is None."""
+        ...
+
+    def coverage(self, query: str) -> float:
+        """Returns the share, 0 to 1, of the query's words that some text holds, rare words counting more."""
+        ...
+
+
+class Run(Protocol):
+    """Runs what blocks, elsewhere."""
+
+    async def __call__(self, function: Callable[..., T], /, *args: Any) -> T:
+        """Returns what the function returns."""
         ...
 
 
@@ -108,6 +183,27 @@ class Question:
 
 
 @dataclass(frozen=True)
+class MostTokens:
+    """The most tokens an answer may take: of a language model, and of an embedding model."""
+
+    llm: int = 0
+    embedding: int = 0
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A language model is asked next, by whoever reads on.
+
+    Attributes:
+        prompt_tokens: What is sent to it, estimated.
+    """
+
+    provider: str
+    model: str
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
 class AnswerEnd:
     """How an answer ended.
 
@@ -124,11 +220,19 @@ class AnswerEnd:
     facts: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
+AnswerItem = str | Asking | AnswerEnd
+
+
 class Answerer(Protocol):
     """Makes an answer from passages."""
 
-    def answer(
-        self, question: Question, passages: Sequence[SearchResult], ctx: Context
-    ) -> AsyncGenerator[str | AnswerEnd, None]:
-        """Yields the answer's pieces of text, then one AnswerEnd. "[n]" in the text cites passage n, from 1."""
+    def most_tokens(self, question: Question, passages: int) -> MostTokens:
+        """Returns the most an answer from so many passages may take."""
+        ...
+
+    def answer(self, question: Question, passages: Sequence[SearchResult], ctx: Context) -> AsyncGenerator[AnswerItem, None]:
+        """Yields the answer's pieces of text, then one AnswerEnd. "[n]" in the text cites passage n, from 1.
+
+        Yields Asking before each time it asks a language model.
+        """
         ...

@@ -12,23 +12,25 @@ from malla.query.v1 import query_pb2 as pb
 from common.context import Context, with_context
 from common.models import Done, SearchMode
 from common.protobuf import to_message
+from common.tracking import OPERATION_INTERNAL, OPERATION_QUERY
 from services.query.convert import to_citations, to_event, to_usage
 from services.query.usecases.answer import AnswerQuestion, QuerySpec
+from services.query.usecases.counted_search import CountedSearch
 from services.query.usecases.events import numbered
-from services.query.usecases.search import SearchPassages, SearchSpec
+from services.query.usecases.search import SearchSpec
 
 
 class QueryServicer:
     """malla.query.v1.QueryService."""
 
-    def __init__(self, search: SearchPassages, answer: AnswerQuestion, *, heartbeat_s: float) -> None:
+    def __init__(self, search: CountedSearch, answer: AnswerQuestion, *, heartbeat_s: float) -> None:
         self._search = search
         self._answer = answer
         self._heartbeat_s = heartbeat_s
 
     @with_context(tenant=True, collection=True)
     async def Search(self, request: pb.SearchRequest, ctx: Context) -> pb.SearchResponse:
-        found = await self._search(_search_spec(request, ctx), ctx)
+        found = await self._search(_search_spec(request, ctx), OPERATION_QUERY, ctx)
         return pb.SearchResponse(
             message=f"{len(found.results)} passages found",
             results=[to_message(result, pb.SearchResult) for result in found.results],
@@ -38,14 +40,14 @@ class QueryServicer:
 
     @with_context(tenant=True, collection=True)
     async def Query(self, request: pb.QueryRequest, ctx: Context) -> pb.QueryResponse:
-        done = await _answered(self._answer, request, ctx)
+        done = await _answered(self._answer, request, OPERATION_QUERY, ctx)
         return pb.QueryResponse(
             answer=done.answer, citations=to_citations(done.citations), usage=to_usage(done.usage), model=done.model
         )
 
     @with_context(tenant=True, collection=True)
     async def StreamQuery(self, request: pb.QueryRequest, ctx: Context) -> AsyncIterator[event_pb2.ChatEvent]:
-        events = self._answer.stream(_query_spec(request, ctx), ctx)
+        events = self._answer.stream(_query_spec(request, OPERATION_QUERY, ctx), ctx)
         async with aclosing(numbered(events, ctx, heartbeat_s=self._heartbeat_s)) as stream:
             async for item in stream:
                 yield to_event(item)
@@ -54,13 +56,13 @@ class QueryServicer:
 class InternalQueryServicer:
     """malla.query.v1.InternalQueryService."""
 
-    def __init__(self, search: SearchPassages, answer: AnswerQuestion) -> None:
+    def __init__(self, search: CountedSearch, answer: AnswerQuestion) -> None:
         self._search = search
         self._answer = answer
 
     @with_context(tenant=True, collection=True)
     async def InternalSearch(self, request: pb.SearchRequest, ctx: Context) -> pb.InternalSearchResponse:
-        found = await self._search(_search_spec(request, ctx), ctx)
+        found = await self._search(_search_spec(request, ctx), OPERATION_INTERNAL, ctx)
         results = [to_message(result, pb.SearchResult) for result in found.results]
         return pb.InternalSearchResponse(
             message=f"{len(results)} passages found",
@@ -69,7 +71,7 @@ class InternalQueryServicer:
 
     @with_context(tenant=True, collection=True)
     async def InternalQuery(self, request: pb.QueryRequest, ctx: Context) -> pb.InternalQueryResponse:
-        done = await _answered(self._answer, request, ctx)
+        done = await _answered(self._answer, request, OPERATION_INTERNAL, ctx)
         return pb.InternalQueryResponse(
             data=pb.InternalQueryData(
                 answer=done.answer, citations=to_citations(done.citations), usage=to_usage(done.usage), model=done.model
@@ -77,8 +79,8 @@ class InternalQueryServicer:
         )
 
 
-async def _answered(answer: AnswerQuestion, request: pb.QueryRequest, ctx: Context) -> Done:
-    done = await answer.whole(_query_spec(request, ctx), ctx)
+async def _answered(answer: AnswerQuestion, request: pb.QueryRequest, operation: str, ctx: Context) -> Done:
+    done = await answer.whole(_query_spec(request, operation, ctx), ctx)
     for name, value in done.metadata.items():
         ctx.add_metric(name, value)
     return done
@@ -93,13 +95,17 @@ def _search_spec(request: pb.SearchRequest | pb.QueryRequest, ctx: Context) -> S
         mode=SearchMode(name) if request.mode else SearchMode.HYBRID,
         filter=json_format.MessageToDict(request.filter),
         min_seq=request.min_seq,
+        explain=isinstance(request, pb.SearchRequest) and request.explain,
+        context=request.context if isinstance(request, pb.SearchRequest) else 0,
     )
 
 
-def _query_spec(request: pb.QueryRequest, ctx: Context) -> QuerySpec:
+def _query_spec(request: pb.QueryRequest, operation: str, ctx: Context) -> QuerySpec:
     return QuerySpec(
         search=_search_spec(request, ctx),
         model=request.model,
         temperature=request.temperature if request.HasField("temperature") else None,
         max_tokens=request.max_tokens,
+        operation=operation,
+        request_id=request.request_id,
     )

@@ -32,6 +32,7 @@ class Act:
         cut_after: Drops the connection after so many deltas.
         raw: Bytes to send in place of the events.
         split: Sends the body byte by byte so that events and characters are cut apart.
+        gate: Says nothing before it is set.
     """
 
     status: int = 200
@@ -48,6 +49,7 @@ class Act:
     cut_after: int | None = None
     raw: bytes | None = None
     split: bool = False
+    gate: asyncio.Event | None = None
 
 
 @dataclass
@@ -151,6 +153,8 @@ async def _left(reader: asyncio.StreamReader) -> None:
 async def _tell(act: Act, seen: Seen, writer: asyncio.StreamWriter) -> bool:
     if act.hang == "headers":
         await asyncio.Event().wait()
+    if act.gate is not None:
+        await act.gate.wait()
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     pieces = [act.raw] if act.raw is not None else list(_events(act, act.model or seen.body["model"]))
     if act.one_write:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from common.context import Context
 from common.models import EmbeddingKind, TokenUsage
 from common.store import ChangeRecord, ChunkRecord, CollectionRecord
+from services.query.adapters.embedder import STAGES
 from services.query.ports import Vectors
 from tests.fakes.engine import vector_of
 
@@ -82,8 +83,18 @@ class MemoryRecord:
     async def changes_after(self, tenant_id: str, collection_uid: str, seq: int) -> list[ChangeRecord]:
         return [change for change in self._changes[collection_uid] if change.seq > seq]
 
-    async def chunks(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[ChunkRecord]:
-        return self._chunks.get((collection_uid, document_id, version), [])
+    async def change(self, tenant_id: str, collection_uid: str, seq: int) -> ChangeRecord | None:
+        return next((change for change in self._changes[collection_uid] if change.seq == seq), None)
+
+    async def chunks_of(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> dict[str, list[ChunkRecord]]:
+        return {name: self._chunks.get((collection_uid, name, version), []) for name, version in versions.items()}
+
+    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> list[str]:
+        found = await self.chunks_of(tenant_id, collection_uid, versions)
+        return [chunk.chunk_id for chunks in found.values() for chunk in chunks]
+
+    async def collections(self, tenant_id: str) -> list[CollectionRecord]:
+        return [found.model_copy() for (tenant, _), found in sorted(self._collections.items()) if tenant == tenant_id]
 
 
 class WordEmbedder:
@@ -99,4 +110,5 @@ class WordEmbedder:
             raise self.failure
         tokens = sum(len(text.split()) for text in texts)
         usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=MODEL)
+        ctx.add_usage(STAGES[kind], usage)
         return Vectors(np.stack([vector_of(text, DIMENSIONS) for text in texts]), MODEL, usage)

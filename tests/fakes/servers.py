@@ -12,7 +12,9 @@ from common.channel import open_channel
 from common.server import GrpcService, serving
 from common.settings import ServerSettings
 from services.embedding.bootstrap import compose
+from services.embedding.ports import CrossEncoder
 from services.embedding.settings import EmbeddingSettings
+from tests.fakes.accounting import MemoryAccounting
 from tests.fakes.engine import FakeEngine
 
 
@@ -24,11 +26,14 @@ async def channel_to(settings: ServerSettings, services: Sequence[GrpcService]) 
 
 
 @asynccontextmanager
-async def embedding_server(engine: FakeEngine, **changes: Any) -> AsyncIterator[str]:
+async def embedding_server(engine: FakeEngine, cross_encoder: CrossEncoder | None = None, **changes: Any) -> AsyncIterator[str]:
     """The real embedding server over a fake engine; yields its address."""
     settings = EmbeddingSettings(_env_file=None, port=0, drain_grace_s=5, **changes)
     try:
-        async with compose(settings, engine) as services, serving(settings, services) as address:
+        async with (
+            compose(settings, engine, cross_encoder, MemoryAccounting()) as services,
+            serving(settings, services) as address,
+        ):
             yield address
     finally:
         engine.release()

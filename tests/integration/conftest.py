@@ -63,7 +63,7 @@ async def store_settings(mongodb_uri: str) -> AsyncIterator[StoreSettings]:
     """A database of the test's own."""
     settings = StoreSettings(MONGODB_URI=mongodb_uri, MONGODB_DATABASE=f"test_{uuid.uuid4().hex}", _env_file=None)
     yield settings
-    async with AsyncMongoClient(settings.mongodb_uri) as client:
+    async with AsyncMongoClient(settings.mongodb_uri.get_secret_value()) as client:
         await client.drop_database(settings.mongodb_database)
 
 

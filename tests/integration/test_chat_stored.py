@@ -14,16 +14,18 @@ from common.models import Agent, ChatEvent, TokenUsage, TurnState
 from common.store import Store
 from services.query.adapters.agents import MongoAgents
 from services.query.adapters.conversations import MongoConversations
-from services.query.adapters.faiss_index import FlatIndex
+from services.query.adapters.faiss_index import FaissIndex
 from services.query.adapters.tantivy_index import TantivyIndex
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
-from services.query.ports import AnswerEnd
+from services.query.ports import AnswerEnd, Asking, MostTokens
+from services.query.usecases.answer import Answering
 from services.query.usecases.chat.agents import ManageAgents
 from services.query.usecases.chat.conversations import ManageConversations
 from services.query.usecases.chat.hold import ChatSpec, HoldConversation
 from services.query.usecases.chat.turns import TakeTurns, TurnRules, TurnWriter
 from services.query.usecases.follow import FollowCollections
-from services.query.usecases.search import SearchPassages
+from services.query.usecases.search import SearchPassages, SearchRules
+from tests.fakes.accounting import LIMITS, MemoryAccounting
 from tests.fakes.query import MemoryRecord, WordEmbedder
 from tests.fakes.waiting import until
 
@@ -35,19 +37,25 @@ USAGE = TokenUsage(input_tokens=3, output_tokens=2, total_tokens=5, provider="fa
 class TwoWords:
     """Answers with two words."""
 
+    def most_tokens(self, *_: Any) -> MostTokens:
+        return MostTokens(llm=100)
+
     async def answer(self, *_: Any) -> AsyncGenerator[str | AnswerEnd, None]:
+        yield Asking("fake", "fake", 3)
         yield "dos "
         yield "palabras"
         yield AnswerEnd(model="fake", cited=(), stages=[("answer", USAGE)])
 
 
+ANSWERING = Answering(TwoWords(), MemoryAccounting(), LIMITS)
+
+
 async def held(store: Store, record: MemoryRecord) -> tuple[HoldConversation, MongoConversations]:
     agents, conversations = MongoAgents(store), MongoConversations(store)
     await ManageAgents(agents, record).create(Agent(name="Ana"), "", CTX)
-    search = SearchPassages(
-        record, WordEmbedder(), FollowCollections(record, FlatIndex, TantivyIndex, timeout_s=5), candidates=5
-    )
-    return HoldConversation(agents, conversations, TakeTurns(conversations, TurnRules()), search, TwoWords()), conversations
+    follow = FollowCollections(record, FaissIndex, TantivyIndex, timeout_s=5)
+    search = SearchPassages(record, WordEmbedder(), follow, SearchRules(candidates=5))
+    return HoldConversation(agents, conversations, TakeTurns(conversations, TurnRules()), search, ANSWERING), conversations
 
 
 @pytest.mark.parametrize("read", [1, 2, 3, 4, 5])
@@ -62,12 +70,12 @@ async def test_a_turn_is_stored_wherever_its_reader_leaves(store: Store, read: i
     answer: TurnRecord = (await conversations.turns("acme", conversation.uid))[1]
     assert answer.usage is not None
     text = "".join(event for event in seen if isinstance(event, str))
-    if isinstance(seen[-1], ChatEvent) and seen[-1].done:
+    if isinstance(seen[-1], ChatEvent) and not seen[-1].retrieval:
         assert (answer.state, answer.text, answer.usage.total_tokens) == (TurnState.COMPLETE, "dos palabras", 5)
         assert not answer.usage.estimated, "what was counted is not estimated again"
     else:
         assert (answer.state, answer.text) == (TurnState.CANCELLED, text)
-        assert answer.usage.estimated
+        assert answer.usage.estimated == bool(text), "a model that was not asked took nothing"
         assert (answer.usage.output_tokens > 0) is bool(text)
 
 

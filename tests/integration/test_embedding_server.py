@@ -18,6 +18,7 @@ from common.channel import open_channel
 from common.server import serving
 from services.embedding.bootstrap import compose
 from services.embedding.settings import EmbeddingSettings
+from tests.fakes.accounting import MemoryAccounting
 from tests.fakes.calls import Failure, metadata, refused
 from tests.fakes.engine import FakeEngine, vector_of
 from tests.fakes.servers import embedding_server
@@ -224,7 +225,7 @@ async def test_reflection_lists_the_services(client: Client):
 
 async def test_draining_ends_calls_in_flight_and_refuses_new_ones(engine: FakeEngine):
     settings = EmbeddingSettings(_env_file=None, port=0, drain_grace_s=10)
-    async with compose(settings, engine) as services:
+    async with compose(settings, engine, accounts=MemoryAccounting()) as services:
         server = serving(settings, services)
         async with open_channel(await server.__aenter__()) as channel:
             client = Client(channel)

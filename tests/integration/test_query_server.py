@@ -19,8 +19,9 @@ from common.models import TokenUsage
 from services.query.adapters.embedder import CachedEmbedder
 from services.query.adapters.extractive import ExtractiveAnswerer
 from services.query.bootstrap import Adapters, services
-from services.query.ports import AnswerEnd
+from services.query.ports import AnswerEnd, MostTokens
 from services.query.settings import QuerySettings
+from tests.fakes.accounting import LIMITS, MemoryAccounting
 from tests.fakes.calls import Failure, metadata, refused
 from tests.fakes.query import MemoryRecord, WordEmbedder
 from tests.fakes.servers import channel_to
@@ -51,8 +52,8 @@ async def serving(answerer: Any = None, **changes: Any) -> AsyncIterator[Bench]:
     embedder = CachedEmbedder(words, 100)
     settings = QuerySettings(_env_file=None, port=0, drain_grace_s=1, **changes)
     # Agents, conversations and models belong to the chat; no call here reaches them.
-    adapters = Adapters(record, embedder, answerer or ExtractiveAnswerer(embedder), *[None] * 3)  # type: ignore[arg-type]
-    async with channel_to(settings, services(settings, adapters)) as channel:
+    adapters = Adapters(record, embedder, answerer or ExtractiveAnswerer(embedder), *[None] * 3, MemoryAccounting())  # type: ignore[arg-type]
+    async with channel_to(settings, services(settings, adapters, LIMITS)) as channel:
         collection = record.create()
         record.publish(collection, "luces", 1, LIGHT, metadata={"title": "Luces del módem", "tags": ["modem"]}, page=2)
         record.publish(collection, "facturas", 1, BILL, metadata={"title": "Facturas", "tags": ["pagos"]})
@@ -83,8 +84,9 @@ async def test_search_finds_the_passage_and_where_it_stands(bench: Bench, mode: 
 
 async def test_five_passages_where_no_number_is_asked_for(bench: Bench):
     collection = await bench.record.collection("acme", "manual")
-    bench.record.publish(collection, "more", 1, *[f"luz roja número {i}" for i in range(9)])
-    assert len((await bench.call("Search", min_seq=4)).results) == 5
+    for i in range(9):
+        bench.record.publish(collection, f"more-{i}", 1, f"luz roja número {i}")
+    assert len((await bench.call("Search", min_seq=12)).results) == 5
     assert len((await bench.call("Search", k=8)).results) == 8
 
 
@@ -226,6 +228,9 @@ class Scripted:
     def __init__(self, *steps: Any, endless: bool = False) -> None:
         self._steps, self._endless = steps, endless
         self.go_on, self.closed = asyncio.Event(), False
+
+    def most_tokens(self, question: Any, passages: int) -> MostTokens:
+        return MostTokens(llm=100)
 
     async def answer(self, question: Any, passages: Any, ctx: Any) -> AsyncGenerator[Any, None]:
         try:

@@ -48,7 +48,7 @@ class FakeMalla:
         self.closed = []
 
     def __call__(self, address, token):
-        assert (address, token) == ("mesh.example:443", "secret")
+        assert (address, token) == ("mesh.example:443", "given")
         return self
 
     async def __aenter__(self):
@@ -125,7 +125,7 @@ def mesh(monkeypatch):
 @pytest.fixture
 def malla(mesh, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("MALLA_ADDRESS", "mesh.example:443")
-    monkeypatch.setenv("MALLA_TOKEN", "secret")
+    monkeypatch.setenv("MALLA_TOKEN", "given")
     monkeypatch.chdir(tmp_path)  # no .env of the checkout
 
     def run(*arguments, stdin=""):

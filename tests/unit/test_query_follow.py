@@ -12,7 +12,7 @@ from common.errors import DeadlineError
 from common.models import EmbeddingKind, SearchMode
 from common.store import CollectionRecord
 from services.query.adapters.embedder import CachedEmbedder
-from services.query.adapters.faiss_index import FlatIndex
+from services.query.adapters.faiss_index import FaissIndex
 from services.query.adapters.tantivy_index import TantivyIndex
 from services.query.domain.collection_index import Search
 from services.query.usecases.follow import FollowCollections
@@ -25,12 +25,12 @@ class Bench:
     def __init__(self) -> None:
         self.record = MemoryRecord()
         self.collection = self.record.create()
-        self.follow = FollowCollections(self.record, FlatIndex, TantivyIndex, timeout_s=5)
+        self.follow = FollowCollections(self.record, FaissIndex, TantivyIndex, timeout_s=5)
 
     async def found(self, *, min_seq: int = 0, collection: CollectionRecord | None = None) -> list[str]:
         known = await self.record.collection("acme", "manual") if collection is None else collection
         index = await self.follow.at_least(known, min_seq, Context())
-        return sorted(result.chunk_id for result in index.search(Search("luz", SearchMode.LEXICAL, 50, 50)).results)
+        return sorted(found.chunk.chunk_id for found in index.search(Search("luz", SearchMode.LEXICAL, 50, 50)).candidates)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_a_write_that_does_not_come_ends_with_the_callers_deadline(bench: 
 
 async def test_without_a_deadline_the_servers_own_patience_ends_it():
     record = MemoryRecord()
-    follow = FollowCollections(record, FlatIndex, TantivyIndex, timeout_s=0.1)
+    follow = FollowCollections(record, FaissIndex, TantivyIndex, timeout_s=0.1)
     with pytest.raises(DeadlineError):
         await follow.at_least(record.create(), 1, Context())
 

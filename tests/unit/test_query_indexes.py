@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from common.models import SearchMode
-from services.query.adapters.faiss_index import FlatIndex
+from services.query.adapters import faiss_index
+from services.query.adapters.faiss_index import FaissIndex
 from services.query.adapters.tantivy_index import TantivyIndex
 from services.query.domain.collection_index import CollectionIndex, DocumentUpdate, Search
 from services.query.domain.filters import compile_filter
@@ -14,13 +17,14 @@ from tests.fakes.engine import vector_of
 from tests.fakes.query import DIMENSIONS, MODEL, chunk
 
 
-def flat(count: int = 5) -> FlatIndex:
-    index = FlatIndex(2)
+def flat(count: int = 5) -> FaissIndex:
+    index = FaissIndex(2)
     angles = np.arange(count) * 0.1
-    index.add(list(range(count)), np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    index.stage(range(count), np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), [])()
     return index
 
 
+NOTHING = np.empty((0, 2), dtype=np.float32)
 QUERY = np.array([1, 0], dtype=np.float32)
 
 
@@ -40,13 +44,81 @@ def test_a_filter_that_matches_nothing_finds_nothing():
 
 def test_fewer_vectors_than_asked_for():
     assert len(flat(2).search(QUERY, 10, None)) == 2
-    assert FlatIndex(2).search(QUERY, 10, None) == {}
+    assert FaissIndex(2).search(QUERY, 10, None) == {}
 
 
 def test_removed_vectors_are_gone_and_unknown_keys_passed_over():
     index = flat()
-    index.remove([0, 99])
+    index.stage([], NOTHING, [0, 99])()
     assert list(index.search(QUERY, 2, None)) == [1, 2]
+
+
+def clustered(count: int = 6000, dimensions: int = 32) -> np.ndarray:
+    """Vectors in a hundred topics near one direction, as embeddings lie."""
+    noise = np.random.default_rng(3)
+    topics = noise.standard_normal((100, dimensions))
+    rows = 3 + topics[noise.integers(0, 100, count)] + 0.7 * noise.standard_normal((count, dimensions))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def lists() -> FaissIndex:
+    rows = clustered()
+    index = FaissIndex(rows.shape[1], flat_most=1000)
+    index.stage(np.arange(len(rows)), rows, [])()
+    assert index.outgrown
+    index = index.beside()()
+    assert not index.outgrown
+    return index
+
+
+def recalled(index: FaissIndex, rows: np.ndarray, keys: np.ndarray, among: np.ndarray | None, k: int = 10) -> float:
+    """Returns the share of the exact ten best, of 50 queries, that the index finds among the keys."""
+    found = []
+    for row in rows[::120]:
+        best = keys[np.argsort(-(rows[keys] @ row))[:k]]
+        found.append(len(set(best) & set(index.search(row, k, among))) / len(best))
+    return float(np.mean(found))
+
+
+def test_lists_find_what_comparing_all_finds(lists: FaissIndex):
+    assert recalled(lists, clustered(), np.arange(6000), None) >= 0.98
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.3, 0.9])
+@pytest.mark.parametrize("most", [50_000, 10])
+def test_lists_behind_a_filter_find_the_best_of_what_it_lets_through(
+    lists: FaissIndex, share: float, most: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(faiss_index, "_COMPARED_MOST", most)
+    among = np.flatnonzero(np.random.default_rng(5).random(6000) < share)
+    assert recalled(lists, clustered(), among, among) >= 0.98
+
+
+def test_a_filter_that_leaves_only_what_is_far_still_gives_k(lists: FaissIndex, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(faiss_index, "_COMPARED_MOST", 10)
+    rows = clustered()
+    far = np.argsort(rows @ rows[0])[:1500]
+    found = lists.search(rows[0], 10, far)
+    best = far[np.argsort(-(rows[far] @ rows[0]))[:10]]
+    assert len(found) == 10
+    assert found[int(best[0])] == pytest.approx(float(rows[best[0]] @ rows[0]), abs=2e-3)
+
+
+def test_lists_take_changes(tmp_path: Path):
+    rows = clustered(2000)
+    index = FaissIndex(rows.shape[1], flat_most=500)
+    index.stage(np.arange(1000), rows[:1000], [])()
+    index = index.beside()()
+    index.stage(np.arange(1000, 2000), rows[1000:], np.arange(0, 500))()
+    assert len(index) == 1500
+    assert recalled(index, rows, np.arange(500, 2000), None) >= 0.98
+    index.save(tmp_path / "vectors")
+    again = FaissIndex.load(tmp_path / "vectors", flat_most=500)
+    assert list(again.search(rows[700], 5, None)) == list(index.search(rows[700], 5, None))
+    index.stage([], rows[:0], np.arange(500, 1990))()
+    assert index.outgrown
+    assert index.beside()().search(rows[1995], 3, None) == pytest.approx(index.search(rows[1995], 3, None))
 
 
 TEXTS = {
@@ -60,7 +132,7 @@ TEXTS = {
 @pytest.fixture
 def words() -> TantivyIndex:
     index = TantivyIndex("es")
-    index.update(TEXTS, [])
+    index.stage(TEXTS, [])()
     return index
 
 
@@ -88,7 +160,7 @@ def test_words_that_are_not_there_or_none_find_nothing_and_break_nothing(words: 
 
 def test_the_filter_comes_before_the_cut_of_words():
     index = TantivyIndex("es")
-    index.update({key: "luz " * (50 - key) for key in range(50)}, [])
+    index.stage({key: "luz " * (50 - key) for key in range(50)}, [])()
     best = list(index.search("luz", 1, None))
     others = [key for key in range(50) if key not in best]
     assert len(index.search("luz", 1, others)) == 1
@@ -96,15 +168,53 @@ def test_the_filter_comes_before_the_cut_of_words():
 
 
 def test_texts_are_replaced_and_removed(words: TantivyIndex):
-    words.update({5: "La luz verde"}, [2])
+    words.stage({5: "La luz verde"}, [2])()
     assert list(words.search("luz", 5, None)) == [5]
-    words.update({}, [1, 3, 4, 5])
+    words.stage({}, [1, 3, 4, 5])()
     assert words.search("luz factura error", 5, None) == {}
+
+
+STEMMED = [
+    ("es", "Las facturaciones pendientes de la instalación", "instalaciones"),
+    ("es", "Se averió el módem", "modem"),
+    ("en", "Cancelling the subscriptions", "subscription cancelled"),
+    ("pt", "As instalações foram concluídas", "instalação"),
+    ("pt", "Não há ligação à internet", "ligacao"),
+    ("fr", "Les abonnements résiliés", "abonnement"),
+    ("fr", "La réinitialisation a échoué", "echoué reinitialisation"),
+    ("de", "Die Rechnungen wurden bezahlt", "Rechnung"),
+    ("de", "Störungen der Geräte", "störung"),
+    ("it", "Le fatture sono scadute", "fattura"),
+    ("it", "La velocità è bassa", "velocita"),
+    ("ca", "Les factures del mes", "FACTURES"),  # no stemmer: as written
+]
+
+
+@pytest.mark.parametrize(("language", "text", "query"), STEMMED)
+def test_words_are_found_in_the_collections_language(language: str, text: str, query: str):
+    index = TantivyIndex(language)
+    index.stage({1: text, 2: "nothing of that"}, [])()
+    assert list(index.search(query, 5, None)) == [1]
+    index.stage({}, [1])()
+    assert index.search(query, 5, None) == {}
+
+
+def test_a_search_sees_a_change_of_words_only_when_it_is_made(tmp_path: Path):
+    for folder in (None, tmp_path):
+        index = TantivyIndex("es", folder)
+        commit = index.stage({1: "luz"}, [])
+        assert index.search("luz", 5, None) == {}
+        commit()
+        assert list(index.search("luz", 5, None)) == [1]
+        replace = index.stage({2: "luz"}, [1])
+        assert list(index.search("luz", 5, None)) == [1]
+        replace()
+        assert list(index.search("luz", 5, None)) == [2]
 
 
 def test_a_language_without_a_stemmer_is_searched_as_written():
     index = TantivyIndex("xx")
-    index.update({1: "Facturas pendientes"}, [])
+    index.stage({1: "Facturas pendientes"}, [])()
     assert list(index.search("FACTURAS", 5, None)) == [1]
     assert index.search("factura", 5, None) == {}
 
@@ -113,7 +223,7 @@ class Collection:
     """A collection's index and searches in it."""
 
     def __init__(self) -> None:
-        self.index = CollectionIndex("uid", TantivyIndex("es"), FlatIndex)
+        self.index = CollectionIndex("uid", TantivyIndex("es"), FaissIndex)
         self.seq = 0
 
     def put(self, document_id: str, version: int, *texts: str, **fields) -> None:
@@ -123,10 +233,10 @@ class Collection:
 
     def search(self, text: str, mode: SearchMode = SearchMode.HYBRID, k: int = 10, model: str = MODEL, **conditions):
         predicate = compile_filter(conditions) if conditions else None
-        return self.index.search(Search(text, mode, k, 100, vector_of(text, DIMENSIONS), model, predicate)).results
+        return self.index.search(Search(text, mode, k, 100, vector_of(text, DIMENSIONS), model, predicate)).candidates
 
     def found(self, text: str, mode: SearchMode = SearchMode.HYBRID, **more) -> list[str]:
-        return [result.chunk_id for result in self.search(text, mode, **more)]
+        return [candidate.chunk.chunk_id for candidate in self.search(text, mode, **more)]
 
 
 MODES = list(SearchMode)
@@ -183,10 +293,11 @@ def test_a_result_tells_where_it_stands():
     collection = Collection()
     fields = {"heading": "Luces", "page": 3, "start_offset": 5, "end_offset": 13, "metadata": {"title": "Módem"}}
     collection.put("doc", 1, "luz roja", **fields)
-    [result] = collection.search("luz")
-    assert (result.document_id, result.text, result.page) == ("doc", "luz roja", 3)
-    assert (result.start_offset, result.end_offset) == (5, 13)
-    assert result.metadata == {"title": "Módem", "heading": "Luces"}
+    [candidate] = collection.search("luz")
+    found = candidate.chunk
+    assert (found.document_id, found.text, found.page) == ("doc", "luz roja", 3)
+    assert (found.start_offset, found.end_offset) == (5, 13)
+    assert (found.metadata, found.heading) == ({"title": "Módem"}, "Luces")
 
 
 def test_titles_and_headings_are_found_by_their_words():

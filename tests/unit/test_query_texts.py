@@ -1,44 +1,15 @@
-"""Fusing rankings, cutting statements, telling languages."""
+"""Cutting statements, telling languages."""
 
 from __future__ import annotations
 
 import pytest
 
-from services.query.domain.fusion import fuse
 from services.query.domain.language import language_of
 from services.query.domain.quoting import statements
 
 
 def said(*passages: str) -> list[tuple[int, str]]:
     return [(statement.passage, statement.text) for statement in statements(list(passages))]
-
-
-def test_what_both_rankings_like_comes_first():
-    assert next(iter(fuse([{1: 0.9, 2: 0.8, 3: 0.1}, {2: 12.0, 3: 11.0, 4: 1.0}]))) == 2
-
-
-def test_scales_do_not_matter():
-    narrow, wide = {1: 0.81, 2: 0.80, 3: 0.79}, {3: 300.0, 2: 200.0, 1: 100.0}
-    scores = fuse([narrow, wide])
-    assert scores[1] == pytest.approx(scores[3])
-
-
-def test_missing_from_a_ranking_counts_as_its_last():
-    scores = fuse([{1: 3.0, 2: 2.0, 3: 1.0}, {1: 5.0, 2: 1.0}])
-    assert list(scores) == [1, 2, 3]
-
-
-@pytest.mark.parametrize("rankings", [[{7: 0.5}, {}], [{}, {7: 3.0}], [{7: 0.5}, {7: 3.0}]])
-def test_one_hit_is_enough(rankings):
-    assert list(fuse(rankings)) == [7]
-
-
-def test_no_hit_is_none():
-    assert fuse([{}, {}]) == {}
-
-
-def test_equal_scores_keep_a_fixed_order():
-    assert list(fuse([{5: 1.0, 3: 1.0, 4: 1.0}])) == [3, 4, 5]
 
 
 def test_sentences_end_where_sentences_end():

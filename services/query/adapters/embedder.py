@@ -19,6 +19,9 @@ from services.query.ports import Vectors
 
 _TIMEOUT_S = 30.0
 
+STAGES = {EmbeddingKind.QUERY: "query_embedding", EmbeddingKind.PASSAGE: "statement_embedding"}
+"""What the ledger calls a step that computes vectors: of what is asked, or of what the extractive answerer may quote."""
+
 
 class MeshEmbedder:
     """malla.embedding.v1.InternalEmbeddingService."""
@@ -34,8 +37,10 @@ class MeshEmbedder:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, "embedding server") from error
         data = response.data
+        usage = from_message(TokenUsage, data.usage)
+        ctx.add_usage(STAGES[kind], usage)
         rows = np.frombuffer(data.vectors, dtype="<f4").reshape(len(texts), data.dimensions)
-        return Vectors(rows, data.model, from_message(TokenUsage, data.usage))
+        return Vectors(rows, data.model, usage)
 
 
 class CachedEmbedder:

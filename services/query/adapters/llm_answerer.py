@@ -7,12 +7,33 @@ from contextlib import aclosing
 from typing import Protocol
 
 from common.context import Context
-from common.llm import Generation, GenerationEnd, Message, Stream
+from common.errors import Code, MallaError
+from common.llm import Generation, GenerationEnd, Message, Stream, estimate_prompt_tokens
 from common.llm.errors import ContextTooLongError
+from common.llm.routing import Choice
 from common.models import SearchResult
+from common.tiers import TierLimits, TierSettings
 from services.query.domain.dialogue import cited_positions
 from services.query.domain.prompt import PromptParts, build
-from services.query.ports import AnswerEnd, Answerer, Question
+from services.query.ports import AnswerEnd, Answerer, AnswerItem, Asking, MostTokens, Question
+
+# More than a passage has with its title and its neighbours; what is kept of a budget is the prompt's own limit at most.
+_PASSAGE_TOKENS = 800
+
+Facts = dict[str, str | int | bool]
+
+
+class ModelAboveTierError(MallaError):
+    """The tier allows neither the model nor any other."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "MODEL_ABOVE_TIER"
+
+    def __init__(self, model: str, tier: str) -> None:
+        super().__init__(
+            f"Tier '{tier}' does not allow the model '{model}', and MALLA_TIERS names no other for it. Ask for another tier.",
+            details={"model": model, "tier": tier},
+        )
 
 
 class Models(Protocol):
@@ -23,42 +44,84 @@ class Models(Protocol):
         """Whether any is configured."""
         ...
 
+    def resolve(self, model: str) -> Choice:
+        """Returns what a request for `model` asks first."""
+        ...
+
     def stream(self, request: Generation) -> Stream:
         """Yields deltas as they arrive, then the end. Raises the errors of common.llm.errors."""
         ...
 
 
 class LlmAnswerer:
-    """Writes answers; keeps prompts within a budget, and shortens them when a model finds them too long all the same."""
+    """Writes answers; keeps prompts within a budget, and shortens them when a model finds them too long all the same.
 
-    def __init__(self, models: Models, *, prompt_tokens: int) -> None:
+    Args:
+        tiers: Which models a tenant may have.
+        prompt_tokens: The most tokens of a prompt.
+        answer_tokens: The most tokens of an answer where the caller does not say.
+    """
+
+    def __init__(self, models: Models, tiers: TierSettings, *, prompt_tokens: int, answer_tokens: int) -> None:
         self._models = models
+        self._tiers = tiers
         self._prompt_tokens = prompt_tokens
+        self._answer_tokens = answer_tokens
+
+    def most_tokens(self, question: Question, passages: int) -> MostTokens:
+        """Returns the most an answer from so many passages may take: the longest prompt and the longest answer."""
+        bare = _messages(PromptParts(question.text, question.language, question.instructions))
+        never_leave = estimate_prompt_tokens(bare)
+        history = estimate_prompt_tokens([Message(turn.role, turn.content) for turn in question.history])
+        whole = never_leave + history + passages * _PASSAGE_TOKENS
+        return MostTokens(llm=max(never_leave, min(whole, self._prompt_tokens)) + (question.max_tokens or self._answer_tokens))
 
     async def answer(
-        self,
-        question: Question,
-        passages: Sequence[SearchResult],
-        ctx: Context,  # noqa: ARG002  # the port's
-    ) -> AsyncGenerator[str | AnswerEnd, None]:
-        """Yields the answer's text as the model makes it, then the end. Raises the errors of common.llm.errors."""
+        self, question: Question, passages: Sequence[SearchResult], ctx: Context
+    ) -> AsyncGenerator[AnswerItem, None]:
+        """Yields the answer's text as the model makes it, then the end.
+
+        A model above the caller's tier is replaced by the best one the tier allows, and the end says so. Raises the errors of
+        common.llm.errors, and ModelAboveTierError where the tier names no model.
+        """
+        choice, facts = self._allowed(question.model, ctx)
         parts = PromptParts(question.text, question.language, question.instructions, question.history, passages)
         pieces: list[str] = []
         fitting: PromptParts | None = parts.within(self._prompt_tokens)
         while fitting is not None:
             parts, fitting = fitting, None
+            request = _generation(question, choice.model if facts else question.model, parts)
+            yield Asking(choice.provider, choice.model, estimate_prompt_tokens(request.messages))
             try:
-                async with aclosing(self._models.stream(_generation(question, parts))) as generated:
+                async with aclosing(self._models.stream(request)) as generated:
                     async for item in generated:
                         if isinstance(item, str):
                             pieces.append(item)
                             yield item
                         else:
-                            yield _end(item, "".join(pieces), parts)
+                            yield _end(item, "".join(pieces), parts, facts)
             except ContextTooLongError:
                 fitting = None if pieces else parts.shorter()
                 if fitting is None:
                     raise
+
+    def _allowed(self, wanted: str, ctx: Context) -> tuple[Choice, Facts]:
+        asked = self._models.resolve(wanted)
+        limits = self._tiers.of(ctx.tier)
+        # Other providers are the operator's own servers, which no tier knows.
+        if asked.provider != "groq" or limits.allows(asked.model):
+            return asked, {}
+        best = self._best(limits)
+        if best is None:
+            raise ModelAboveTierError(asked.model, ctx.tier.value)
+        facts: Facts = {"model_downgraded": True, "model_requested": wanted or asked.model, "model": best.model}
+        for name, value in facts.items():
+            ctx.add_metric(name, value)
+        return best, facts
+
+    def _best(self, limits: TierLimits) -> Choice | None:
+        choices = (self._models.resolve(name) for name in (*limits.preferred, ""))
+        return next((choice for choice in choices if limits.allows(choice.model)), None)
 
 
 class ConfiguredAnswerer:
@@ -69,27 +132,38 @@ class ConfiguredAnswerer:
         self._written = written
         self._quoted = quoted
 
+    def most_tokens(self, question: Question, passages: int) -> MostTokens:
+        """Returns what the chosen answerer may take."""
+        return self._chosen.most_tokens(question, passages)
+
     async def answer(
         self, question: Question, passages: Sequence[SearchResult], ctx: Context
-    ) -> AsyncGenerator[str | AnswerEnd, None]:
+    ) -> AsyncGenerator[AnswerItem, None]:
         """Yields what the chosen answerer yields."""
-        chosen = self._written if self._models.available else self._quoted
-        async with aclosing(chosen.answer(question, passages, ctx)) as answer:
+        async with aclosing(self._chosen.answer(question, passages, ctx)) as answer:
             async for item in answer:
                 yield item
 
+    @property
+    def _chosen(self) -> Answerer:
+        return self._written if self._models.available else self._quoted
 
-def _generation(question: Question, parts: PromptParts) -> Generation:
+
+def _messages(parts: PromptParts) -> list[Message]:
+    return [Message(message.role, message.content) for message in build(parts)]
+
+
+def _generation(question: Question, model: str, parts: PromptParts) -> Generation:
     return Generation(
-        model=question.model,
-        messages=[Message(message.role, message.content) for message in build(parts)],
+        model=model,
+        messages=_messages(parts),
         temperature=question.temperature,
         max_tokens=question.max_tokens,
     )
 
 
-def _end(end: GenerationEnd, answer: str, parts: PromptParts) -> AnswerEnd:
-    facts: dict[str, str | int | bool] = {}
+def _end(end: GenerationEnd, answer: str, parts: PromptParts, known: Facts) -> AnswerEnd:
+    facts = dict(known)
     if end.notice:
         facts["notice"] = end.notice
     if parts.dropped_turns:

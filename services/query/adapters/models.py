@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from common.context import Context
 from common.llm import Generation, LlmRouter, Message, ModelInfo
 from common.models import Model, TestConnectionResponse, VerifyApiKeyResponse
 
@@ -14,11 +15,12 @@ class RouterModels:
     def __init__(self, router: LlmRouter) -> None:
         self._router = router
 
-    async def test(self) -> TestConnectionResponse:
-        """Returns who answered one token and how fast. Raises the errors of common.llm.errors."""
+    async def test(self, ctx: Context) -> TestConnectionResponse:
+        """Returns who answered one token and how fast; notes it in `ctx`. Raises the errors of common.llm.errors."""
         began = time.perf_counter()
         request = Generation(model="", messages=[Message("user", "ping")], temperature=0.0, max_tokens=1)
         answer = await self._router.complete(request)
+        ctx.add_usage("connection_test", answer.usage)
         return TestConnectionResponse(
             success=True,
             message=answer.notice or "the model answers",

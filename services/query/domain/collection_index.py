@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 
 import numpy as np
 
-from common.models import SearchMode, SearchResult
+from common.models import SearchMode
 from common.store import ChunkRecord
 from services.query.domain.filters import Predicate
-from services.query.domain.fusion import fuse
-from services.query.ports import Keys, LexicalIndex, MakeVectorIndex, Matrix, VectorIndex
+from services.query.domain.fusion import Fused, Ranking, fuse
+from services.query.domain.gate import Gate
+from services.query.domain.passages import Document, Passages
+from services.query.ports import Commit, Keys, LexicalIndex, MakeVectorIndex, Matrix, VectorIndex
 
 _FLOAT_BYTES = 4
+
+TEXT_FORMAT = 1
+"""Raised whenever other words of a passage go to the lexical index, so that indexes kept from before are made anew."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Search:
     Attributes:
         row: (dimensions,) float32 vector of the query, L2-normalised; None in lexical mode.
         model: The model of `row`.
+        k: Passages to return.
         candidates: Passages each index proposes before the rankings are fused.
+        dense_weight: How much vectors count beside words, from 0 to 1.
     """
 
     text: str
@@ -35,14 +42,30 @@ class Search:
     row: Matrix | None = None
     model: str = ""
     predicate: Predicate | None = None
+    dense_weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A passage and why it stands where it does."""
+
+    chunk: ChunkRecord
+    fused: Fused
 
 
 @dataclass(frozen=True)
 class Hits:
-    """The passages found, best first, and the cosine of the nearest one; 0 where no vectors were compared."""
+    """What a search found.
 
-    results: list[SearchResult]
+    Attributes:
+        candidates: Best first.
+        nearest: Cosine of the nearest passage; 0 where no vectors were compared.
+        coverage: Share, 0 to 1, of the query's words that the collection holds; 0 where no words were compared.
+    """
+
+    candidates: list[Candidate]
     nearest: float
+    coverage: float
 
 
 @dataclass(frozen=True)
@@ -53,70 +76,199 @@ class DocumentUpdate:
     chunks: Sequence[ChunkRecord]
 
 
+@dataclass(frozen=True)
+class IndexContents:
+    """What an index is made of.
+
+    Attributes:
+        seq: Number of the last change that is in.
+        mark: Says which change that was.
+        vectors: By model.
+    """
+
+    seq: int
+    mark: str
+    passages: Passages
+    vectors: Mapping[str, VectorIndex]
+    lexical: LexicalIndex
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What an index holds, to be compared with the record.
+
+    Attributes:
+        documents: (version, chunks) by document.
+        chunks: How many passages there are; `vectors` and `texts` should be as many.
+        checksum: Over the identifiers of the chunks.
+    """
+
+    seq: int
+    documents: Mapping[str, tuple[int, int]]
+    chunks: int
+    vectors: int
+    texts: int
+    checksum: str
+
+
 @dataclass
 class CollectionIndex:
     """The passages of one collection. A search sees every document whole, in its old or its new version.
 
+    Any number of searches run at a time; a change is prepared beside them and made while none runs.
+
     Attributes:
         uid: The collection's.
         seq: Number of the last change that is in.
+        mark: Says which change that was, for logs of the same length can differ.
     """
 
     uid: str
     lexical: LexicalIndex
     make_vector_index: MakeVectorIndex
     seq: int = 0
+    mark: str = ""
     _vectors: dict[str, VectorIndex] = field(default_factory=dict)
-    _chunks: dict[int, ChunkRecord] = field(default_factory=dict)
-    _keys: dict[str, list[int]] = field(default_factory=dict)
-    _next_key: count[int] = field(default_factory=count)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _passages: Passages = field(default_factory=Passages)
+    _next_key: int = 0
+    _gate: Gate = field(default_factory=Gate)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
 
-    def update(self, updates: Sequence[DocumentUpdate], seq: int) -> None:
-        """Brings documents to their state at change `seq`, all in one step for any search."""
-        with self._lock:
-            removed = [key for update in updates for key in self._keys.pop(update.document_id, ())]
-            added: dict[int, ChunkRecord] = {}
-            for update in updates:
-                keys = [next(self._next_key) for _ in update.chunks]
-                added.update(zip(keys, update.chunks, strict=True))
-                if keys:
-                    self._keys[update.document_id] = keys
-            if removed or added:
-                self._replace(removed, added)
-            self.seq = seq
+    @classmethod
+    def restored(cls, uid: str, contents: IndexContents, make_vector_index: MakeVectorIndex) -> CollectionIndex:
+        """Returns the index that had these contents."""
+        index = cls(uid, contents.lexical, make_vector_index, contents.seq, contents.mark)
+        index._vectors, index._passages = dict(contents.vectors), contents.passages
+        index._next_key = contents.passages.last_key + 1
+        return index
 
-    def _replace(self, removed: Sequence[int], added: Mapping[int, ChunkRecord]) -> None:
-        for index in self._vectors.values():
-            if removed:
-                index.remove(removed)
-        for key in removed:
-            del self._chunks[key]
-        by_model: dict[str, list[int]] = {}
+    def __len__(self) -> int:
+        return len(self._passages)
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        return self._passages.size_bytes + self.lexical.size_bytes + sum(index.size_bytes for index in self._vectors.values())
+
+    @property
+    def documents(self) -> int:
+        """How many documents have passages in it."""
+        return len(self._passages.documents())
+
+    def inventory(self) -> Inventory:
+        """Returns what it holds. Changes wait meanwhile, searches do not."""
+        with self.still() as contents:
+            held = contents.passages
+            return Inventory(
+                seq=contents.seq,
+                documents={document.document_id: (document.version, len(document.keys)) for document in held.documents()},
+                chunks=len(held),
+                vectors=sum(len(index) for index in contents.vectors.values()),
+                texts=len(contents.lexical),
+                checksum=held.checksum(),
+            )
+
+    @contextmanager
+    def still(self) -> Iterator[IndexContents]:
+        """Keeps changes waiting, but not searches, while the block reads the contents."""
+        with self._changing:
+            yield IndexContents(self.seq, self.mark, self._passages, self._vectors, self.lexical)
+
+    def update(self, updates: Sequence[DocumentUpdate], seq: int, mark: str = "") -> None:
+        """Brings documents to their state at change `seq`, all in one step for any search.
+
+        An index that is at `seq` already stays as it is. After an exception the index is of no use.
+        """
+        with self._changing:
+            if seq > self.seq:
+                self._apply(updates, seq, mark)
+
+    def fill(self, updates: Sequence[DocumentUpdate]) -> None:
+        """Takes in a part of what an `update` will complete. Only while no search sees the index."""
+        with self._changing:
+            self._apply(updates, self.seq, self.mark)
+
+    def _apply(self, updates: Sequence[DocumentUpdate], seq: int, mark: str) -> None:
+        removed = [key for update in updates for key in self._passages.keys_of(update.document_id)]
+        added = [(update.document_id, self._with_keys(update.chunks)) for update in updates]
+        commits = self._staged(removed, {key: chunk for _, chunks in added for key, chunk in chunks.items()})
+        with self._gate.alone():
+            for commit in commits:
+                commit()
+            for document_id, chunks in added:
+                self._passages.pop(document_id)
+                self._passages.put(chunks)
+            self.seq, self.mark = seq, mark
+
+    def _with_keys(self, chunks: Sequence[ChunkRecord]) -> Mapping[int, ChunkRecord]:
+        first, self._next_key = self._next_key, self._next_key + len(chunks)
+        return dict(zip(range(first, self._next_key), chunks, strict=True))
+
+    def _staged(self, removed: Sequence[int], added: Mapping[int, ChunkRecord]) -> Sequence[Commit]:
+        by_model: dict[str, list[int]] = {model: [] for model in self._vectors}
         for key, chunk in added.items():
             by_model.setdefault(chunk.model, []).append(key)
-        for model, keys in by_model.items():
-            rows = np.frombuffer(b"".join(added[key].vector for key in keys), dtype="<f4").reshape(len(keys), -1)
-            self._of_model(model, rows.shape[1]).add(keys, rows)
-        self._chunks.update(added)
-        self.lexical.update({key: _indexed_text(chunk) for key, chunk in added.items()}, removed)
+        commits = [
+            self._of_model(model, keys, added).stage(keys, _rows(keys, added), removed)
+            for model, keys in by_model.items()
+            if keys or removed
+        ]
+        if added or removed:
+            commits.append(self.lexical.stage({key: indexed_text(chunk) for key, chunk in added.items()}, removed))
+        return commits
 
-    def _of_model(self, model: str, dimensions: int) -> VectorIndex:
+    def _of_model(self, model: str, keys: Sequence[int], added: Mapping[int, ChunkRecord]) -> VectorIndex:
         # One index a model: vectors of two models cannot be compared.
         if model not in self._vectors:
-            self._vectors[model] = self.make_vector_index(dimensions)
+            empty = self.make_vector_index(len(added[keys[0]].vector) // _FLOAT_BYTES)
+            self._vectors = {**self._vectors, model: empty}
         return self._vectors[model]
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether `fit` has something to do."""
+        return any(index.outgrown for index in self._vectors.values())
+
+    def fit(self) -> None:
+        """Makes the vector indexes that no longer fit their size anew, beside searches and changes, and switches to them."""
+        for model, index in list(self._vectors.items()):
+            if not index.outgrown:
+                continue
+            with self._changing:
+                build = index.beside()
+            fitting = build()
+            with self._changing:
+                fitting.catch_up(index)
+                with self._gate.alone():
+                    self._vectors = {**self._vectors, model: fitting}
 
     def search(self, search: Search) -> Hits:
         """Returns the best passages. May run in a thread."""
-        with self._lock:
+        with self._gate.shared():
             among = self._matching(search.predicate)
             depth = max(search.candidates, search.k)
             dense = {} if search.mode is SearchMode.LEXICAL else self._dense(search, depth, among)
             lexical = {} if search.mode is SearchMode.DENSE else self.lexical.search(search.text, depth, among)
-            ranked = fuse([dense, lexical]) if search.mode is SearchMode.HYBRID else dense or lexical
-            best = list(ranked.items())[: search.k]
-            return Hits([_result(self._chunks[key], score) for key, score in best], max(dense.values(), default=0.0))
+            coverage = 0.0 if search.mode is SearchMode.DENSE else self.lexical.coverage(search.text)
+            # Words that the collection does not know make the others look better than they are: a question in another
+            # language shares names and accidents with it.
+            rankings = {
+                SearchMode.LEXICAL: Ranking("dense", dense, search.dense_weight),
+                SearchMode.DENSE: Ranking("lexical", lexical, (1 - search.dense_weight) * coverage),
+            }
+            fused = fuse([ranking for other, ranking in rankings.items() if search.mode is not other])[: search.k]
+            found = [Candidate(self._passages[one.key], one) for one in fused]
+            return Hits(found, max(dense.values(), default=0.0), coverage)
+
+    def neighbours(self, chunk: ChunkRecord, distance: int) -> list[ChunkRecord]:
+        """Returns the passages around one in its document, and it, in order; none where its version is no longer visible."""
+        with self._gate.shared():
+            document = self._passages.document(chunk.document_id)
+            if document is None or document.version != chunk.version:
+                return []
+            # Passages of a version are numbered from 0 without gaps, so the number is the place.
+            first = max(0, chunk.ordinal - distance)
+            return [self._passages[key] for key in document.keys[first : chunk.ordinal + distance + 1]]
 
     def _dense(self, search: Search, k: int, among: Keys) -> dict[int, float]:
         index = self._vectors.get(search.model)
@@ -125,26 +277,19 @@ class CollectionIndex:
     def _matching(self, predicate: Predicate | None) -> Keys:
         if predicate is None:
             return None
-        return [key for key, chunk in self._chunks.items() if predicate(_searchable(chunk))]
+        # All passages of a document share its metadata.
+        return [key for document in self._passages.documents() if predicate(_searchable(document)) for key in document.keys]
 
 
-def _searchable(chunk: ChunkRecord) -> Mapping[str, object]:
-    return {**chunk.metadata, "document_id": chunk.document_id}
+def _searchable(document: Document) -> Mapping[str, object]:
+    return {**document.metadata, "document_id": document.document_id}
 
 
-def _indexed_text(chunk: ChunkRecord) -> str:
+def _rows(keys: Sequence[int], added: Mapping[int, ChunkRecord]) -> Matrix:
+    rows = np.frombuffer(b"".join(added[key].vector for key in keys), dtype="<f4")
+    return rows.reshape(len(keys), -1) if keys else np.empty((0, 0), dtype=np.float32)
+
+
+def indexed_text(chunk: ChunkRecord) -> str:
+    """Returns what is searched of a passage: the title and headings say what it is about when its own words do not."""
     return "\n".join(filter(None, (str(chunk.metadata.get("title", "")), chunk.heading, chunk.text)))
-
-
-def _result(chunk: ChunkRecord, score: float) -> SearchResult:
-    metadata = {**chunk.metadata, "heading": chunk.heading} if chunk.heading else chunk.metadata
-    return SearchResult(
-        chunk_id=chunk.chunk_id,
-        document_id=chunk.document_id,
-        text=chunk.text,
-        score=score,
-        metadata=metadata,
-        page=chunk.page,
-        start_offset=chunk.start_offset,
-        end_offset=chunk.end_offset,
-    )

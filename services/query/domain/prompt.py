@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from common.llm.usage import estimate_tokens
 from common.models import SearchResult
 
-_CHARACTERS_PER_TOKEN = 3.5
 _MARK = re.compile(r"<\s*(/?)\s*passages\s*>", re.IGNORECASE)
 _LANGUAGES = {"es": "español", "en": "English", "pt": "português", "fr": "français", "de": "Deutsch", "it": "italiano"}
 
@@ -79,11 +79,6 @@ def build(parts: PromptParts) -> list[PromptMessage]:
         *parts.history,
         PromptMessage("user", parts.question),
     ]
-
-
-def estimate_tokens(text: str) -> int:
-    """Returns a rough count, on the high side for Spanish and English; the provider's count is the one that is billed."""
-    return int(len(text) / _CHARACTERS_PER_TOKEN) + 1
 
 
 def _passages(passages: Sequence[SearchResult]) -> str:

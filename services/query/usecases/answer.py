@@ -2,48 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.context import Context
 from common.models import ChatEvent, Citation, Done, Retrieval, SearchResult, TokenUsage
+from common.tracking import OPERATION_QUERY
 from services.query.domain.language import language_of
-from services.query.ports import AnswerEnd, Answerer, Question
+from services.query.ports import AnswerEnd, Answerer, Asking, Question
+from services.query.usage_ports import Accounts
+from services.query.usecases.counted_search import query_tokens
 from services.query.usecases.events import Event
+from services.query.usecases.limits import Facts, Limits
+from services.query.usecases.metering import Bill, Meter, bill_key, metered
 from services.query.usecases.search import Found, SearchPassages, SearchSpec
 
 
 @dataclass(frozen=True)
 class QuerySpec:
-    """What to answer, from what."""
+    """What to answer, from what.
+
+    Attributes:
+        operation: Under what it is counted, one of common.tracking.OPERATIONS.
+        request_id: Idempotency key: the same one is counted once.
+    """
 
     search: SearchSpec
     model: str = ""
     temperature: float | None = None
     max_tokens: int = 0
+    operation: str = OPERATION_QUERY
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What is needed to answer."""
+
+    answerer: Answerer
+    accounts: Accounts
+    limits: Limits
 
 
 class AnswerQuestion:
     """Retrieves passages and answers from them."""
 
-    def __init__(self, search: SearchPassages, answerer: Answerer) -> None:
+    def __init__(self, search: SearchPassages, answering: Answering) -> None:
         self._search = search
-        self._answerer = answerer
+        self._a = answering
 
     async def stream(self, spec: QuerySpec, ctx: Context) -> AsyncGenerator[Event, None]:
-        """Yields retrieval, deltas, usage and done. Raises what SearchPassages and the answerer raise."""
-        found = await self._search(spec.search, ctx)
+        """Yields retrieval, deltas, usage and done.
+
+        Raises BudgetExceededError before anything is spent, and what SearchPassages and the answerer raise.
+        """
+        allowed = self._a.limits.answer(spec.search.k, spec.max_tokens, ctx)
+        search = replace(spec.search, k=allowed.k)
         question = Question(
-            text=spec.search.query,
-            language=language_of(spec.search.query, found.language),
+            text=search.query,
+            language=language_of(search.query),
             model=spec.model,
             temperature=spec.temperature,
-            max_tokens=spec.max_tokens,
+            max_tokens=allowed.max_tokens,
         )
-        async with aclosing(answer_events(self._answerer, question, found, ctx)) as events:
-            async for event in events:
-                yield event
+        most = self._a.answerer.most_tokens(question, search.k)
+        most = replace(most, embedding=most.embedding + query_tokens(search))
+        bill = Bill(bill_key(spec.request_id, ctx, "query", search.collection_id, search.query), spec.operation)
+        async with metered(self._a.accounts, bill, most, ctx) as meter:
+            found = await self._search(search, ctx)
+            question = replace(question, language=language_of(search.query, found.language))
+            answer = answer_events(self._a.answerer, question, found, meter, ctx, facts=allowed.facts)
+            async with aclosing(answer) as events:
+                async for event in events:
+                    yield event
 
     async def whole(self, spec: QuerySpec, ctx: Context) -> Done:
         """Returns the whole answer."""
@@ -57,8 +89,21 @@ class AnswerQuestion:
         return done
 
 
-async def answer_events(answerer: Answerer, question: Question, found: Found, ctx: Context) -> AsyncGenerator[Event, None]:
-    """Yields an answer from what was found: retrieval, pieces of text, usage, done."""
+async def answer_events(
+    answerer: Answerer,
+    question: Question,
+    found: Found,
+    meter: Meter,
+    ctx: Context,
+    *,
+    facts: Facts,
+    on_done: Callable[[Done], Awaitable[None]] | None = None,
+) -> AsyncGenerator[Event, None]:
+    """Yields an answer from what was found: retrieval, pieces of text, usage, done.
+
+    What was consumed is written down before the last two, and then `on_done` is awaited: whoever hears that an answer is done
+    finds it counted and stored.
+    """
     citations = citations_of(found.results)
     yield ChatEvent(retrieval=Retrieval(citations=citations))
     pieces: list[str] = []
@@ -66,11 +111,19 @@ async def answer_events(answerer: Answerer, question: Question, found: Found, ct
         async for piece in answer:
             if isinstance(piece, str):
                 pieces.append(piece)
+                meter.heard(piece)
                 yield piece
+            elif isinstance(piece, Asking):
+                meter.asking(piece)
             else:
                 usage = _usage(found, piece)
+                done = _done("".join(pieces), piece, citations, usage, facts)
+                meter.answered(piece.stages)
+                await meter.commit()
+                if on_done is not None:
+                    await on_done(done)
                 yield ChatEvent(usage=usage)
-                yield ChatEvent(done=_done("".join(pieces), piece, citations, usage))
+                yield ChatEvent(done=done)
 
 
 def citations_of(results: Sequence[SearchResult]) -> list[Citation]:
@@ -94,12 +147,12 @@ def _usage(found: Found, end: AnswerEnd) -> TokenUsage:
     return TokenUsage.of_stages([*stages, *(usage.as_stage(name) for name, usage in end.stages)])
 
 
-def _done(answer: str, end: AnswerEnd, citations: Sequence[Citation], usage: TokenUsage) -> Done:
+def _done(answer: str, end: AnswerEnd, citations: Sequence[Citation], usage: TokenUsage, facts: Facts) -> Done:
     return Done(
         answer=answer,
         finish_reason=end.finish_reason,
         model=end.model,
         citations=[citations[i] for i in sorted(set(end.cited))],
         usage=usage,
-        metadata=dict(end.facts),
+        metadata={**facts, **end.facts},
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from common.context import Context
-from common.errors import InternalError, MallaError
+from common.errors import DeadlineError, InternalError, MallaError
 from common.models import ChatEvent, Heartbeat, StreamError
 from common.tasks import stop
 
@@ -18,6 +19,9 @@ Event = str | ChatEvent
 
 # Events a slow reader may leave waiting; then the source waits, and with it the model's connection.
 _MOST_WAITING = 64
+# Of its deadline, a stream keeps this long, or this share where that is less, to say that it is over.
+_GOODBYE_S = 0.2
+_GOODBYE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ async def numbered(events: AsyncGenerator[Event, None], ctx: Context, *, heartbe
     reader, because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
     """
     sequence = 0
-    async with _pumped(events, heartbeat_s) as queue:
+    async with _pumped(events, heartbeat_s, _budget_s(ctx)) as queue:
         held: Event | _End | None = None
         while True:
             item = held if held is not None else await queue.get()
@@ -69,21 +73,26 @@ def _joined(piece: str, queue: asyncio.Queue[Event | _End]) -> tuple[str, Event 
 
 
 @asynccontextmanager
-async def _pumped(events: AsyncGenerator[Event, None], heartbeat_s: float) -> AsyncIterator[asyncio.Queue[Event | _End]]:
-    """Runs the source in a task of its own while the block runs; a reader that leaves cancels it and waits for its clean-up."""
+async def _pumped(
+    events: AsyncGenerator[Event, None], heartbeat_s: float, budget_s: float | None
+) -> AsyncIterator[asyncio.Queue[Event | _End]]:
+    """Runs the source in a task of its own while the block runs; a reader that leaves cancels it and waits for its clean-up.
+
+    So does the end of `budget_s`, and the reader is told.
+    """
     queue: asyncio.Queue[Event | _End] = asyncio.Queue(_MOST_WAITING)
     last = time.monotonic()
 
     async def pump() -> None:
         nonlocal last
-        end = _End()
+        end, timer = _End(), asyncio.timeout(budget_s)
         try:
-            async with aclosing(events):
+            async with timer, aclosing(events):
                 async for event in events:
                     last = time.monotonic()
                     await queue.put(event)
         except Exception as error:  # noqa: BLE001  # raised again where it is read
-            end = _End(error)
+            end = _End(DeadlineError("the rest of the answer") if timer.expired() else error)
         await queue.put(end)
 
     async def beat() -> None:
@@ -101,6 +110,14 @@ async def _pumped(events: AsyncGenerator[Event, None], heartbeat_s: float) -> As
         yield queue
     finally:
         await stop(tasks)
+
+
+def _budget_s(ctx: Context) -> float | None:
+    """Returns the seconds a stream may take: a little less than the caller waits, so that it hears why nothing more comes."""
+    if ctx.deadline is None:
+        return None
+    remaining_s = ctx.remaining_s(math.inf)
+    return remaining_s - min(_GOODBYE_S, remaining_s * _GOODBYE_SHARE)
 
 
 def _told(error: Exception, ctx: Context) -> StreamError:

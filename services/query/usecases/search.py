@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.context import Context
-from common.errors import InvalidArgumentError, NotFoundError
+from common.errors import DeadlineError, InvalidArgumentError, MallaError, NotFoundError
 from common.models import EmbeddingKind, SearchMode, SearchResult, TokenUsage
 from common.tasks import stop
-from services.query.domain.collection_index import CollectionIndex, Search
+from services.query.domain.collection_index import CollectionIndex, Hits, Search, indexed_text
+from services.query.domain.duplicates import Distinct, distinct
+from services.query.domain.explaining import explanation
 from services.query.domain.filters import compile_filter
-from services.query.ports import Embedder, Record, Vectors
+from services.query.domain.joining import Joined, join, widen
+from services.query.observing import retrieval
+from services.query.ports import Embedder, Record, Reranker, Vectors
 from services.query.usecases.follow import FollowCollections
 
 DEFAULT_K = 5
 
+_MOST_NEIGHBOURS = 3
+
+log = logging.getLogger("malla.query.search")
+
+
+@dataclass(frozen=True)
+class SearchRules:
+    """How passages are chosen.
+
+    Attributes:
+        candidates: Passages each index proposes before they are fused.
+        dense_weight: How much vectors count beside words, from 0 to 1, in a collection that does not say.
+        rerank_candidates: Passages the reranker reads, where there is one.
+    """
+
+    candidates: int = 100
+    dense_weight: float = 0.6
+    rerank_candidates: int = 20
+
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """What to find."""
+    """What to find.
+
+    Attributes:
+        explain: Whether results say how their scores came about.
+        context: Chunks to add to each passage on either side.
+    """
 
     collection_id: str
     query: str
@@ -30,6 +59,8 @@ class SearchSpec:
     mode: SearchMode = SearchMode.HYBRID
     filter: Mapping[str, Any] = field(default_factory=dict)
     min_seq: int = 0
+    explain: bool = False
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,12 +83,21 @@ class Found:
 class SearchPassages:
     """Finds the passages of a collection that fit a query."""
 
-    def __init__(self, record: Record, embedder: Embedder, follow: FollowCollections, *, candidates: int) -> None:
+    def __init__(
+        self,
+        record: Record,
+        embedder: Embedder,
+        follow: FollowCollections,
+        rules: SearchRules = SearchRules(),
+        reranker: Reranker | None = None,
+    ) -> None:
         self._record = record
         self._embedder = embedder
         self._follow = follow
-        self._candidates = candidates
+        self._rules = rules
+        self._reranker = reranker
 
+    @retrieval
     async def __call__(self, spec: SearchSpec, ctx: Context) -> Found:
         """Returns the passages.
 
@@ -76,21 +116,56 @@ class SearchPassages:
             raise NotFoundError(
                 "collection", spec.collection_id, "Create it with POST /api/v1/collections; GET /api/v1/collections lists them."
             )
+        spec = replace(spec, k=spec.k or DEFAULT_K)
         async with _beside(self._follow.at_least(collection, spec.min_seq, ctx)) as followed:
             vectors = await self._vector_of(spec, ctx)
             index = await followed
         search = Search(
             text=spec.query,
             mode=spec.mode,
-            k=spec.k or DEFAULT_K,
-            candidates=self._candidates,
+            k=self._looked_at(spec.k),
+            candidates=max(self._rules.candidates, 2 * spec.k),
             row=None if vectors is None else vectors.rows[0],
             model="" if vectors is None else vectors.model,
             predicate=predicate,
+            dense_weight=self._rules.dense_weight if collection.dense_weight is None else collection.dense_weight,
         )
-        hits = await asyncio.to_thread(index.search, search)
+        seq = index.seq
+        hits, found = await _distinct(index, search, spec.k)
+        results = await self._results(spec, index, hits, found, ctx)
         usage = TokenUsage() if vectors is None else vectors.usage
-        return Found(hits.results, index.seq, usage, collection.language, hits.nearest)
+        return Found(results, seq, usage, collection.language, hits.nearest)
+
+    def _looked_at(self, k: int) -> int:
+        """Returns how many chunks are looked at for `k` passages: some are copies, and some join."""
+        return max(_MOST_NEIGHBOURS * k + 10, self._rules.rerank_candidates if self._reranker else 0)
+
+    async def _results(
+        self, spec: SearchSpec, index: CollectionIndex, hits: Hits, found: Sequence[Distinct], ctx: Context
+    ) -> list[SearchResult]:
+        scores = await self._reranked(spec.query, found, ctx)
+        if scores:
+            found = sorted((one for one in found if _id(one) in scores), key=lambda one: -scores[_id(one)])
+        passages = join(found, spec.k)
+        if spec.context:
+            _widen(passages, index, spec.context)
+        return [_result(passage, scores.get(passage.best.chunk.chunk_id), hits, spec) for passage in passages]
+
+    async def _reranked(self, query: str, found: Sequence[Distinct], ctx: Context) -> Mapping[str, float]:
+        """Returns the reranker's scores by chunk; none without one, or while it cannot answer: the fused order is good, too."""
+        if self._reranker is None or not found:
+            return {}
+        read = [one.candidate.chunk for one in found[: self._rules.rerank_candidates]]
+        try:
+            scores = await self._reranker.rerank(query, [indexed_text(chunk) for chunk in read], ctx)
+        except DeadlineError:
+            raise
+        except MallaError as error:
+            log.warning("not reranked: %s", error.message)
+            ctx.add_metric("reranked", False)
+            return {}
+        ctx.add_metric("reranked", True)
+        return {chunk.chunk_id: score for chunk, score in zip(read, scores, strict=True)}
 
     async def across(self, collection_ids: Sequence[str], spec: SearchSpec, language: str, ctx: Context) -> Found:
         """Searches several collections as one and returns the best passages of all; `language` where there is none.
@@ -123,3 +198,44 @@ async def _beside(work: Coroutine[Any, Any, CollectionIndex]) -> AsyncIterator[a
         yield task
     finally:
         await stop([task])
+
+
+async def _distinct(index: CollectionIndex, search: Search, k: int) -> tuple[Hits, list[Distinct]]:
+    """Returns what was found without copies; where copies left fewer than `k`, it looks at all candidates there are."""
+    hits = await asyncio.to_thread(index.search, search)
+    found = distinct(hits.candidates)
+    if len(found) < k and len(hits.candidates) == search.k:
+        hits = await asyncio.to_thread(index.search, replace(search, k=2 * search.candidates))
+        found = distinct(hits.candidates)
+    return hits, found
+
+
+def _id(one: Distinct) -> str:
+    return one.candidate.chunk.chunk_id
+
+
+def _widen(passages: Sequence[Joined], index: CollectionIndex, distance: int) -> None:
+    taken = {chunk.chunk_id for passage in passages for chunk in passage.chunks}
+    for passage in passages:
+        widen(passage, index.neighbours(passage.best.chunk, distance + len(passage.chunks)), distance, taken)
+
+
+def _result(passage: Joined, rerank_score: float | None, hits: Hits, spec: SearchSpec) -> SearchResult:
+    chunk, fused = passage.best.chunk, passage.best.fused
+    told = None
+    if spec.explain:
+        title = str(chunk.metadata.get("title", ""))
+        told = explanation(fused, hits.coverage, rerank_score, spec.query, title)
+    return SearchResult(
+        chunk_id=chunk.chunk_id,
+        document_id=chunk.document_id,
+        text=passage.text,
+        score=fused.score if rerank_score is None else rerank_score,
+        metadata={**chunk.metadata, "heading": chunk.heading} if chunk.heading else chunk.metadata,
+        page=chunk.page,
+        start_offset=passage.chunks[0].start_offset,
+        end_offset=passage.chunks[-1].end_offset,
+        chunk_ids=[part.chunk_id for part in passage.chunks],
+        also_in=passage.also_in,
+        explanation=told,
+    )

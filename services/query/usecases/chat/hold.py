@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.context import Context
 from common.errors import InvalidArgumentError
-from common.models import ChatEvent, Done, Handoff, Retrieval, TurnRole, TurnState, Visitor
+from common.models import ChatEvent, Done, Handoff, Retrieval, TokenUsage, TurnRole, TurnState, Visitor
 from common.store import now_ms
+from common.tracking import OPERATION_QUERY
 from services.query.chat_ports import Agents, Conversations
 from services.query.domain.chat_records import AgentRecord, ConversationRecord, TurnRecord
 from services.query.domain.dialogue import asks_for_person, search_text
 from services.query.domain.identity import new_uid
 from services.query.domain.language import language_of
 from services.query.domain.prompt import PromptMessage
-from services.query.ports import Answerer, Question
-from services.query.usecases.answer import answer_events
+from services.query.ports import MostTokens, Question
+from services.query.usecases.answer import Answering, answer_events
 from services.query.usecases.chat.agents import existing_agent
 from services.query.usecases.chat.turns import Held, TakeTurns, TurnWriter
+from services.query.usecases.counted_search import query_tokens
 from services.query.usecases.events import Event
-from services.query.usecases.search import DEFAULT_K, Found, SearchPassages, SearchSpec
+from services.query.usecases.metering import Bill, Meter, bill_key, metered
+from services.query.usecases.search import Found, SearchPassages, SearchSpec
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,13 @@ class HoldConversation:
     """Answers visitors' messages."""
 
     def __init__(
-        self, agents: Agents, conversations: Conversations, turns: TakeTurns, search: SearchPassages, answerer: Answerer
+        self, agents: Agents, conversations: Conversations, turns: TakeTurns, search: SearchPassages, answering: Answering
     ) -> None:
         self._agents = agents
         self._conversations = conversations
         self._turns = turns
         self._search = search
-        self._answerer = answerer
+        self._a = answering
 
     async def stream(self, spec: ChatSpec, ctx: Context) -> AsyncGenerator[Event, None]:
         """Yields the answer's events. What was generated is stored, also when the reader leaves or the model fails.
@@ -69,6 +72,7 @@ class HoldConversation:
             NotFoundError: The tenant has no such agent.
             InvalidArgumentError: The message is blank.
             TurnTakenError: Another message of the conversation does not end in time.
+            BudgetExceededError: The tenant has too few tokens left; none was spent.
             MallaError: What search and the answerer raise.
         """
         if not spec.message.strip():
@@ -119,30 +123,38 @@ class HoldConversation:
         ctx: Context,
     ) -> AsyncGenerator[Event, None]:
         await writer.begin(spec.message)
+        allowed = self._a.limits.answer(spec.k or agent.k, spec.max_tokens, ctx)
+        question = _question(spec, agent, history, allowed.max_tokens)
+        search = SearchSpec("", _search_text(spec, history), allowed.k)
+        meter: Meter | None = None
         try:
-            found = await self._retrieve(spec, agent, history, ctx)
-            if _is_too_far(found, agent):
-                async for event in self._handed_off("low_score", spec, held, writer):
-                    yield event
-                return
-            question = _question(spec, agent, history)
-            async with aclosing(answer_events(self._answerer, question, found, ctx)) as events:
-                async for event in events:
-                    yield await self._stored(event, writer)
+            async with metered(
+                self._a.accounts, _bill(spec, agent, writer, ctx), self._most(question, search, agent), ctx
+            ) as meter:
+                found = await self._search.across(agent.collections, search, question.language, ctx)
+                if _is_too_far(found, agent):
+                    await meter.commit()
+                    async for event in self._handed_off("low_score", spec, held, writer):
+                        yield event
+                    return
+                answer = answer_events(
+                    self._a.answerer, question, found, meter, ctx, facts=allowed.facts, on_done=writer.complete
+                )
+                async with aclosing(answer) as events:
+                    async for event in events:
+                        if isinstance(event, str):
+                            await writer.note(event)
+                        yield event
         except (asyncio.CancelledError, GeneratorExit):
-            await asyncio.shield(writer.cancelled())
+            await asyncio.shield(writer.cancelled(_consumed(meter)))
             raise
         except Exception:
-            await asyncio.shield(writer.failed())
+            await asyncio.shield(writer.failed(_consumed(meter)))
             raise
 
-    async def _stored(self, event: Event, writer: TurnWriter) -> Event:
-        if isinstance(event, str):
-            await writer.note(event)
-        elif event.done is not None:
-            event.done.message_id = writer.answer_id
-            await writer.complete(event.done)
-        return event
+    def _most(self, question: Question, search: SearchSpec, agent: AgentRecord) -> MostTokens:
+        most = self._a.answerer.most_tokens(question, search.k if agent.collections else 0)
+        return replace(most, embedding=most.embedding + len(agent.collections) * query_tokens(search))
 
     async def _handed_off(self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter) -> AsyncGenerator[Event, None]:
         """The bot says nothing: the message is kept for the human who has the conversation."""
@@ -150,13 +162,6 @@ class HoldConversation:
         held.changes |= {"handed_off": True, "handoff_reason": reason}
         for event in _handoff_events(stored_as, reason):
             yield event
-
-    async def _retrieve(self, spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord], ctx: Context) -> Found:
-        asked = [turn.text for turn in history if turn.role is TurnRole.USER]
-        query = search_text(spec.message, asked[-1] if asked else "")
-        k = spec.k or agent.k or DEFAULT_K
-        language = agent.language or language_of(spec.message)
-        return await self._search.across(agent.collections, SearchSpec("", query, k), language, ctx)
 
 
 def _fresh(spec: ChatSpec) -> ConversationRecord:
@@ -195,13 +200,26 @@ def _is_too_far(found: Found, agent: AgentRecord) -> bool:
     return agent.handoff.min_score > 0 and bool(agent.collections) and found.nearest < agent.handoff.min_score
 
 
-def _question(spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord]) -> Question:
+def _search_text(spec: ChatSpec, history: list[TurnRecord]) -> str:
+    asked = [turn.text for turn in history if turn.role is TurnRole.USER]
+    return search_text(spec.message, asked[-1] if asked else "")
+
+
+def _bill(spec: ChatSpec, agent: AgentRecord, writer: TurnWriter, ctx: Context) -> Bill:
+    return Bill(bill_key(spec.request_id, ctx, "chat", writer.answer_id), OPERATION_QUERY, str(agent.id_agente))
+
+
+def _consumed(meter: Meter | None) -> TokenUsage:
+    return TokenUsage() if meter is None else meter.usage
+
+
+def _question(spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord], max_tokens: int) -> Question:
     return Question(
         text=spec.message,
         language=agent.language or language_of(spec.message),
         model=spec.model or agent.model,
         temperature=spec.temperature if spec.temperature is not None else agent.temperature,
-        max_tokens=spec.max_tokens,
+        max_tokens=max_tokens,
         instructions=agent.instructions,
         history=[PromptMessage("user" if turn.role is TurnRole.USER else "assistant", turn.text) for turn in history],
     )

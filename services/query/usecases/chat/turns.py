@@ -18,7 +18,6 @@ from common.store import now_ms
 from common.tasks import stop
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
-from services.query.domain.prompt import estimate_tokens
 
 log = logging.getLogger("malla.query")
 
@@ -204,6 +203,7 @@ class TurnWriter:
 
     async def complete(self, done: Done) -> None:
         """Stores the whole answer, durably, before anyone is told that it is done."""
+        done.message_id = self.answer_id
         await self._end(
             TurnState.COMPLETE,
             done.finish_reason,
@@ -214,23 +214,19 @@ class TurnWriter:
         )
         self._note_failures(0)
 
-    async def cancelled(self) -> None:
-        """Stores what was generated until the visitor left."""
-        await self._cut(TurnState.CANCELLED, "cancelled")
+    async def cancelled(self, usage: TokenUsage) -> None:
+        """Stores what was generated until the visitor left, and what it took."""
+        await self._cut(TurnState.CANCELLED, "cancelled", usage)
 
-    async def failed(self) -> None:
-        """Stores what was generated until the failure."""
-        await self._cut(TurnState.FAILED, "error")
+    async def failed(self, usage: TokenUsage) -> None:
+        """Stores what was generated until the failure, and what it took."""
+        await self._cut(TurnState.FAILED, "error", usage)
         self._note_failures(self._held.conversation.failures + 1)
 
-    async def _cut(self, state: TurnState, finish_reason: str) -> None:
+    async def _cut(self, state: TurnState, finish_reason: str, usage: TokenUsage) -> None:
         if self._ended:
             return  # The reader left with the whole answer stored.
-        text = "".join(self._pieces)
-        # The provider's count comes with the end that did not come.
-        tokens = estimate_tokens(text) if text else 0
-        usage = TokenUsage(output_tokens=tokens, total_tokens=tokens, estimated=True)
-        await self._end(state, finish_reason, text=text, usage=usage.model_dump(mode="json"))
+        await self._end(state, finish_reason, text="".join(self._pieces), usage=usage.model_dump(mode="json"))
 
     async def _known(self, identifier: str) -> TurnRecord | None:
         return await known_turn(self._conversations, self._held, identifier, self._ctx)

@@ -1,0 +1,40 @@
+"""Work that must not slow searches down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import faiss
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NICE = 10
+
+
+class LowPriority:
+    """One thread that the system lets run when others do not want to; FAISS leaves one core to them in it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="low-priority", initializer=_step_back)
+
+    async def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a function and returns what it returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    def close(self) -> None:
+        """Lets the current work end and takes no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _step_back() -> None:
+    # Both are properties of a thread: on Linux niceness is, and OpenMP takes the number of the thread that begins.
+    faiss.omp_set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
