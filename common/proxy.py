@@ -24,7 +24,11 @@ from typing import Annotated, Self
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.issuer import TokenIssuer
+from common.mtls import OPERATOR, PROXY, MeshTls
 from common.settings import DESCRIPTORS, REPOSITORY
+from common.telemetry import TelemetrySettings
+from common.tiers import TierSettings
 
 TEMPLATES = REPOSITORY / "envoy"
 """Where the templates are."""
@@ -34,6 +38,9 @@ TENANT_PATTERN = "[a-z0-9][a-z0-9_-]{0,63}"
 
 TIERS = ("free", "pro", "enterprise")
 """The tiers, lowest first. A token that names none is of the first."""
+
+COLLECTOR = "otel_collector"
+"""The cluster of the collector of traces; no upstream of calls."""
 
 GATEWAY = "gateway"
 """The one upstream that speaks plain HTTP."""
@@ -94,6 +101,7 @@ PUBLIC = (
         streams=("/api/v1/query/stream",),
         asks_model=True,
     ),
+    Service("malla.query.v1.UsageService", "query", http=("/api/v1/usage",), repeatable=True),
     Service(
         "malla.chat.v1.ChatService",
         "query",
@@ -107,8 +115,14 @@ PUBLIC = (
 """Reachable through the edge, with a token. Whatever is not named here is 404 there."""
 
 INTERNAL = (
-    Service("malla.embedding.v1.InternalEmbeddingService", "embedding", http=("/internal/embed",), repeatable=True),
+    Service(
+        "malla.embedding.v1.InternalEmbeddingService",
+        "embedding",
+        http=("/internal/embed", "/internal/rerank"),
+        repeatable=True,
+    ),
     Service("malla.ingestion.v1.InternalIngestionService", "ingestion", http=("/internal/ingest",)),
+    Service("malla.query.v1.InternalIndexService", "query", http=("/internal/indexes:check",)),
     Service("malla.query.v1.InternalQueryService", "query", http=("/internal/query", "/internal/search"), asks_model=True),
 )
 """Reachable through the mesh listener only."""
@@ -119,8 +133,19 @@ GATEWAY_PATHS = ("/", "/docs", "/openapi.json", "/static/")
 GATEWAY_SOCKETS = ("/api/v1/groq/chat/stream/{session_id}/{id_agente}",)
 """WebSockets of the gateway, with a token: in the authorization header, or as a subprotocol where a browser opens one."""
 
+MAY_CALL: Mapping[str, tuple[str, ...]] = {
+    "query": ("embedding",),
+    "ingestion": ("embedding",),
+    GATEWAY: ("query",),
+    OPERATOR: ("embedding", "ingestion", "query"),
+}
+"""Which clusters a member may call through the mesh listener, where the members know each other by certificates."""
+
 UPSTREAMS = (*dict.fromkeys(service.cluster for service in PUBLIC + INTERNAL), GATEWAY)
 """Every cluster that needs replicas."""
+
+MEMBERS = (*UPSTREAMS, PROXY, OPERATOR)
+"""Who needs a certificate of the mesh."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +200,54 @@ class RateLimit(_Data):
     per_s: Annotated[int, Field(ge=1)]
 
 
+class Tracing(_Data):
+    """Where the proxy's spans go, by OTLP over gRPC."""
+
+    collector: Endpoint
+    tls: bool = Field(default=False, description="Whether the collector speaks TLS.")
+    ca_path: Path = Field(
+        default=Path("/etc/ssl/certs/ca-certificates.crt"), description="Who vouches for a collector that speaks TLS."
+    )
+    service_name: str = Field(default="malla-proxy", description="What the proxy is called in traces.")
+    sampled_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+        default=100.0, description="Share of the traces begun here that are kept; a caller decides about its own."
+    )
+
+    @classmethod
+    def configured(cls, settings: TelemetrySettings | None = None, *, service_name: str = "") -> Self | None:
+        """Returns what the standard OTEL_ variables ask for; None where they name no collector of traces."""
+        settings = settings or TelemetrySettings()
+        if not settings.traces_endpoint:
+            return None
+        host, port, tls = settings.address(settings.traces_endpoint)
+        trusted = {"ca_path": Path(settings.otlp_certificate)} if settings.otlp_certificate else {}
+        return cls(
+            collector=Endpoint(host=host, port=port),
+            tls=tls,
+            **trusted,
+            service_name=service_name or settings.service_name("proxy"),
+            sampled_percent=settings.sampled_percent,
+        )
+
+
+class ProxyTls(_Data):
+    """TLS between the members: the proxy's own files, as it sees them, and the domain of the members' ids."""
+
+    folder: Path = Field(default=Path("/run/malla/tls"), description="Where its certificate, key and authorities are.")
+    trust_domain: str = Field(default="malla.local", description="Domain of the members' SPIFFE ids.")
+
+    @property
+    def files(self) -> MeshTls:
+        """Who the proxy is."""
+        return MeshTls.of(self.folder, self.trust_domain)
+
+    def callers(self, cluster: str) -> list[str]:
+        """Returns the ids of those who may call a cluster."""
+        return [self.files.id_of(member) for member, clusters in MAY_CALL.items() if cluster in clusters]
+
+
 def _rate_limits() -> dict[str, RateLimit]:
-    return {
-        "free": RateLimit(requests=600, per_s=60),
-        "pro": RateLimit(requests=6000, per_s=60),
-        "enterprise": RateLimit(requests=60000, per_s=60),
-    }
+    return {tier.value: RateLimit(requests=of.requests_per_minute, per_s=60) for tier, of in TierSettings().tiers.items()}
 
 
 class ProxyConfig(_Data):
@@ -192,11 +259,17 @@ class ProxyConfig(_Data):
     upstreams: dict[str, list[Endpoint]] = Field(
         description="Replicas by cluster. IPs are used as they are, names are resolved."
     )
-    jwks_path: Path = Field(description="Public keys that tokens are verified with.")
+    jwks_path: Path = Field(
+        description="Public keys that tokens are verified with. Beside them lies what changes at run time: `common.identity`."
+    )
     descriptors_path: Path = Field(default=DESCRIPTORS, description="The compiled contract.")
     access_log_path: Path = Field(default=Path("/dev/stdout"), description="Where access log lines go.")
+    tracing: Tracing | None = Field(default=None, description="Where spans go; None for no tracing.")
+    audit_log_path: Path = Field(default=Path("/dev/stdout"), description="Where the refusals of the edge go.")
+    tls: ProxyTls | None = Field(default=None, description="TLS between the members of the mesh; None for plaintext.")
     issuer: str = Field(default="malla", description="`iss` of a token.")
     audience: str = Field(default="malla", description="`aud` of a token.")
+    other_issuer: TokenIssuer | None = Field(default=None, description="Who else makes tokens, such as an OIDC provider.")
     rate_limits: dict[str, RateLimit] = Field(default_factory=_rate_limits, description="Per tenant, by the tenant's tier.")
     json_body_bytes: int = Field(default=4 * 1024 * 1024, description="Largest request body.")
     json_response_bytes: int = Field(default=32 * 1024 * 1024, description="Largest response body that is transcoded.")
@@ -208,6 +281,36 @@ class ProxyConfig(_Data):
     headers_timeout_s: int = Field(default=10, description="Longest a caller may take to send its headers.")
     max_connections: int = Field(default=5000, description="Client connections; more are refused.")
     cors_origins: tuple[str, ...] = Field(default=(), description="Origins whose pages may call the edge.")
+
+    @property
+    def jwt_path(self) -> Path:
+        """How tokens are verified, their keys included; the proxy follows the file."""
+        return self.jwks_path.with_name("jwt_authn.json")
+
+    @property
+    def revoked_path(self) -> Path:
+        """Which tokens are refused; the proxy follows the file."""
+        return self.jwks_path.with_name("revoked.json")
+
+    @property
+    def mesh_key_path(self) -> Path:
+        """What the servers know the proxy by."""
+        return self.jwks_path.with_name("mesh.key")
+
+    @property
+    def mesh_secret_path(self) -> Path:
+        """How the proxy is told of the mesh key."""
+        return self.jwks_path.with_name("mesh_key.json")
+
+    @property
+    def mesh_tls_path(self) -> Path:
+        """How the proxy is told of its certificate."""
+        return self.jwks_path.with_name("mesh_tls.json")
+
+    @property
+    def mesh_trust_path(self) -> Path:
+        """How the proxy is told of the mesh's authorities."""
+        return self.jwks_path.with_name("mesh_trust.json")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -227,6 +330,7 @@ class ProxyConfig(_Data):
         upstream_ports: Mapping[str, Sequence[int]],
         jwks_path: Path,
         access_log_path: Path,
+        audit_log_path: Path | None = None,
     ) -> ProxyConfig:
         """Returns the configuration of a mesh whose processes all listen on 127.0.0.1."""
         return cls(
@@ -236,6 +340,7 @@ class ProxyConfig(_Data):
             upstreams={name: [_loopback(port) for port in ports] for name, ports in upstream_ports.items()},
             jwks_path=jwks_path,
             access_log_path=access_log_path,
+            audit_log_path=audit_log_path or access_log_path.with_name("audit.jsonl"),
         )
 
     @classmethod
@@ -248,6 +353,7 @@ class ProxyConfig(_Data):
             upstreams={name: [Endpoint(host=name, port=8080 if name == GATEWAY else 50051)] for name in UPSTREAMS},
             jwks_path=Path("/etc/malla/jwks.json"),
             descriptors_path=Path("/etc/malla/malla.binpb"),
+            tls=ProxyTls(),
         )
 
 
@@ -273,6 +379,7 @@ def render(proxy: ProxyConfig) -> str:
         proxy=proxy,
         public=PUBLIC,
         internal=INTERNAL,
+        collector=COLLECTOR,
         gateway=GATEWAY,
         gateway_paths=GATEWAY_PATHS,
         gateway_sockets=GATEWAY_SOCKETS,
@@ -326,7 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--descriptors", type=Path, help="file of the compiled contract, as the proxy sees it")
     parser.add_argument("--cors-origin", action="append", default=[], help="an origin whose pages may call; repeatable")
     given = parser.parse_args(arguments)
-    proxy = ProxyConfig.container()
+    proxy = ProxyConfig.container().model_copy(update={"tracing": Tracing.configured()})
     changes = {"jwks_path": given.jwks, "descriptors_path": given.descriptors, "cors_origins": tuple(given.cors_origin)}
     sys.stdout.write(render(proxy.model_copy(update={name: value for name, value in changes.items() if value})))
     return 0

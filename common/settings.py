@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.mtls import MeshTls
+from common.secrets import hide
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 """The checkout: templates, descriptors and samples are read from here."""
@@ -18,19 +22,76 @@ class Settings(BaseSettings):
     """Base of every settings class. Fields are read from `MALLA_<FIELD>` unless they name an alias."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MALLA_", env_file=".env", env_file_encoding="utf-8", extra="ignore", populate_by_name=True
+        env_prefix="MALLA_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level_libraries: str = Field(
+        default="INFO", description="The same for libraries. At DEBUG they write prompts and documents, though no secret."
+    )
+
+    @model_validator(mode="after")
+    def _hide_secrets(self) -> Self:
+        """Makes every secret among the settings known to the filter that keeps secrets out of logs and errors."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                hide(value.get_secret_value())
+        return self
 
 
-class ServerSettings(Settings):
+class MeshSettings(Settings):
+    """How a server knows that a call comes from the mesh."""
+
+    mesh_key: SecretStr = Field(
+        default=SecretStr(""), description="What the proxy adds to each call; calls without it are refused. Empty to take all."
+    )
+    mesh_key_file: Path | None = Field(default=None, description="A file that holds the mesh key, instead of the key itself.")
+    tls_cert: Path | None = Field(
+        default=None,
+        description="This process's certificate for the mesh, PEM: it is served with it, and shows it where it calls. "
+        "Without one the mesh is plaintext, as on one machine it may be.",
+    )
+    tls_key: Path | None = Field(default=None, description="The certificate's private key, PEM.")
+    tls_ca: Path | None = Field(default=None, description="The authorities of the mesh, PEM: whom this process believes.")
+    trust_domain: str = Field(default="malla.local", description="Domain of the mesh's SPIFFE ids.")
+
+    @model_validator(mode="after")
+    def _tls_whole(self) -> Self:
+        if len({self.tls_cert is None, self.tls_key is None, self.tls_ca is None}) > 1:
+            raise ValueError("MALLA_TLS_CERT, MALLA_TLS_KEY and MALLA_TLS_CA go together: set all three, or none")
+        return self
+
+    def mesh_tls(self) -> MeshTls | None:
+        """Returns who this process is in the mesh; None in a plaintext mesh."""
+        if self.tls_cert is None or self.tls_key is None or self.tls_ca is None:
+            return None
+        return MeshTls(self.tls_cert, self.tls_key, self.tls_ca, self.trust_domain)
+
+    def mesh_secret(self) -> str:
+        """Returns the mesh key, empty for none. Raises OSError where the file cannot be read."""
+        key = self.mesh_key.get_secret_value()
+        if not key and self.mesh_key_file is not None:
+            key = self.mesh_key_file.read_text(encoding="utf-8").strip()
+            hide(key)
+        return key
+
+
+class ServerSettings(MeshSettings):
     """Settings of every gRPC server."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=0, description="Port to listen on; 0 for a free one.")
     mesh_address: str = Field(
         default="127.0.0.1:9000", description="The mesh listener, through which other servers are called."
+    )
+    reuse_port: bool = Field(
+        default=False, description="Listen beside another process on the same port, to take its place without a pause."
     )
     max_message_bytes: int = Field(default=8 * 1024 * 1024, description="Largest gRPC message, each way.")
     max_concurrent_rpcs: int = Field(default=1000, description="Calls in flight; more are refused with RESOURCE_EXHAUSTED.")
@@ -40,8 +101,10 @@ class ServerSettings(Settings):
 class StoreSettings(Settings):
     """Settings of the record."""
 
-    mongodb_uri: str = Field(
-        default="mongodb://127.0.0.1:27017", validation_alias="MONGODB_URI", description="Where the record is kept."
+    mongodb_uri: SecretStr = Field(
+        default=SecretStr("mongodb://127.0.0.1:27017"),
+        validation_alias="MONGODB_URI",
+        description="Where the record is kept; may hold a password.",
     )
     mongodb_database: str = Field(default="malla", validation_alias="MONGODB_DATABASE", description="Database name.")
     mongodb_timeout_s: float = Field(

@@ -1,4 +1,5 @@
-"""Writes what the containers share: the signing key, its public half, the compiled contract and the proxy's configuration.
+"""Writes what the containers share: the signing key, its public half, the compiled contract, the mesh key and the proxy's
+configuration. `malla token … --folder /etc/malla` lists and revokes tokens and rotates keys there.
 
 Run: python -m common.setup --folder /etc/malla                   once, before the proxy starts; keeps a key that is there
      python -m common.setup --folder /etc/malla --token-for acme  prints a token for a tenant
@@ -14,7 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from common.context import Tier
-from common.proxy import ProxyConfig, render
+from common.identity import write_identity
+from common.issuer import IssuerSettings
+from common.proxy import ProxyConfig, Tracing, render
 from common.settings import DESCRIPTORS
 from common.tokens import KeyRing
 
@@ -25,10 +28,16 @@ def write_shared(folder: Path) -> None:
     KeyRing.open(folder / "keys").write_jwks(folder / "jwks.json")
     shutil.copyfile(DESCRIPTORS, folder / DESCRIPTORS.name)
     proxy = ProxyConfig.container().model_copy(
-        update={"jwks_path": folder / "jwks.json", "descriptors_path": folder / DESCRIPTORS.name}
+        update={
+            "jwks_path": folder / "jwks.json",
+            "descriptors_path": folder / DESCRIPTORS.name,
+            "tracing": Tracing.configured(),
+            "other_issuer": IssuerSettings().other_issuer(),
+        }
     )
+    write_identity(proxy, KeyRing.open(folder / "keys"))
     (folder / "envoy.yaml").write_text(render(proxy))
-    # The proxy runs as another user; the key folder stays closed to it.
+    # The proxy runs as another user: who mounts the folder is inside the mesh. The key folder stays closed to it.
     for path in folder.glob("*.*"):
         path.chmod(0o644)
 

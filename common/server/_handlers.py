@@ -10,15 +10,17 @@ import grpc
 
 Guard = Callable[[Any], AbstractAsyncContextManager[None]]
 RequestHook = Callable[[Any], Any]
+ResponseHook = Callable[[Any], None]
 
 
-def guarded(handler: Any, guard: Guard, on_request: RequestHook) -> Any:
+def guarded(handler: Any, guard: Guard, on_request: RequestHook, on_response: ResponseHook) -> Any:
     """Returns a handler that runs inside `guard(rpc)` and passes what the caller sends through `on_request`.
 
     Args:
         handler: A `grpc.RpcMethodHandler`.
         guard: Given the call's context, an async context manager around the whole call.
         on_request: Given each request message, returns the message to pass on, or raises.
+        on_response: Given the response of a call that has only one.
     """
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
@@ -27,8 +29,10 @@ def guarded(handler: Any, guard: Guard, on_request: RequestHook) -> Any:
 
     async def unary(request: Any, rpc: Any) -> Any:
         async with guard(rpc):
-            response: Awaitable[Any] = behaviour(incoming(request), rpc)
-            return await response
+            awaited: Awaitable[Any] = behaviour(incoming(request), rpc)
+            response = await awaited
+            on_response(response)
+            return response
 
     # A coroutine that writes, not a generator: a cancelled call is then cancelled here, inside the guard, also while it waits
     # for a slow reader; a generator would be closed later, from outside.

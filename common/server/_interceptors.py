@@ -15,7 +15,12 @@ from grpc_status import rpc_status
 
 from common.context import Context, use_context
 from common.errors import InternalError, InvalidArgumentError, MallaError
+from common.server._audit import AuditedCall, AuditTrail, note, watching
 from common.server._handlers import guarded
+from common.server._mesh_key import MeshKey
+from common.server._mesh_tls import MeshPeer
+from common.server._scopes import check_scope
+from common.server._tracing import observed
 from common.status import to_status
 
 log = logging.getLogger("malla.rpc")
@@ -25,24 +30,65 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Makes the call's context current, applies the `buf.validate` rules, translates exceptions to a status, logs one line.
+    """Admits a call, makes its context current, applies the `buf.validate` rules, translates exceptions, logs one line.
 
     One interceptor, not one for each: what wraps a stream is passed by every message of it.
     """
+
+    def __init__(self, mesh_key: MeshKey, audit: AuditTrail, peer: MeshPeer) -> None:
+        self._mesh_key = mesh_key
+        self._peer = peer
+        self._audit = audit
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """Wraps the handlers of our own services; health and reflection speak for themselves."""
         handler = await continuation(details)
         if handler is None or not details.method.startswith(_OWN):
             return handler
-        return guarded(handler, lambda rpc: _call(details.method, rpc), _validated)
+        guard = observed(details.method, lambda rpc: self._call(details.method, rpc), streams=handler.response_streaming)
+        return guarded(handler, guard, _admitted, note)
+
+    @asynccontextmanager
+    async def _call(self, method: str, rpc: Any) -> AsyncIterator[None]:
+        ctx = Context.from_metadata(rpc.invocation_metadata() or (), rpc.time_remaining())
+        metadata = tuple(rpc.invocation_metadata() or ())
+        audited = AuditedCall(method, dict(metadata), ctx)
+        started = time.perf_counter()
+        outcome = "OK"
+        try:
+            self._peer.check(rpc)
+            self._mesh_key.check(metadata)
+            check_scope(method, ctx)
+            with use_context(ctx), watching(audited):
+                yield
+        except grpc.aio.AbortError:
+            outcome = "ABORTED"
+            raise
+        except asyncio.CancelledError:
+            outcome = "CANCELLED"
+            raise
+        except MallaError as error:
+            outcome, audited.reason = error.code.value, error.reason
+            await _abort(rpc, error, ctx)
+        except Exception:
+            outcome = "INTERNAL"
+            log.exception("unexpected failure", extra={"method": method, "request_id": ctx.request_id})
+            await _abort(rpc, _internal(ctx), ctx)
+        finally:
+            _log_call(method, outcome, time.perf_counter() - started, ctx)
+            self._audit.write(audited, outcome)
 
 
-def _validated(request: Any) -> Any:
+def _admitted(request: Any) -> Any:
+    _validated(request)
+    note(request)
+    return request
+
+
+def _validated(request: Any) -> None:
     violations = protovalidate.collect_violations(request)
     if violations:
         raise InvalidArgumentError((_field_path(v.proto), v.proto.message) for v in violations)
-    return request
 
 
 def _field_path(violation: Any) -> str:
@@ -57,31 +103,6 @@ def _field_path(violation: Any) -> str:
 def _subscript(element: Any) -> Any:
     subscript = element.subscript
     return None if subscript is None else subscript.value
-
-
-@asynccontextmanager
-async def _call(method: str, rpc: Any) -> AsyncIterator[None]:
-    ctx = Context.from_metadata(rpc.invocation_metadata() or (), rpc.time_remaining())
-    started = time.perf_counter()
-    outcome = "OK"
-    try:
-        with use_context(ctx):
-            yield
-    except grpc.aio.AbortError:
-        outcome = "ABORTED"
-        raise
-    except asyncio.CancelledError:
-        outcome = "CANCELLED"
-        raise
-    except MallaError as error:
-        outcome = error.code.value
-        await _abort(rpc, error, ctx)
-    except Exception:
-        outcome = "INTERNAL"
-        log.exception("unexpected failure", extra={"method": method, "request_id": ctx.request_id})
-        await _abort(rpc, _internal(ctx), ctx)
-    finally:
-        _log_call(method, outcome, time.perf_counter() - started, ctx)
 
 
 def _internal(ctx: Context) -> MallaError:

@@ -17,8 +17,12 @@ from grpc_reflection.v1alpha import reflection
 
 from common.channel import KEEPALIVE_OPTIONS
 from common.logs import configure_logging
+from common.server._audit import AuditSettings, AuditTrail
 from common.server._interceptors import CallInterceptor
+from common.server._mesh_key import MeshKey
+from common.server._mesh_tls import MeshPeer, server_credentials
 from common.settings import ServerSettings
+from common.telemetry import running
 
 log = logging.getLogger("malla.server")
 
@@ -56,8 +60,8 @@ def run_server(name: str, settings: ServerSettings, compose: Composition) -> Non
         settings: Where to listen and within what limits.
         compose: Opens the server's adapters and yields its services; closed after the last call has ended.
     """
-    configure_logging(settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    configure_logging(settings.log_level, settings.log_level_libraries)
+    with running(name), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(name, settings, compose))
 
 
@@ -68,6 +72,7 @@ async def _run(name: str, settings: ServerSettings, compose: Composition) -> Non
         loop.add_signal_handler(number, stop.set)
     async with compose() as services, serving(settings, services) as address:
         log.info("serving", extra={"server": name, "address": address})
+        MeshKey(settings.mesh_secret()).warn_if_open()
         await stop.wait()
         log.info("draining", extra={"server": name, "grace_s": settings.drain_grace_s})
 
@@ -78,8 +83,9 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
 
     While draining, health is NOT_SERVING, new calls are refused, and calls in flight have `drain_grace_s` to end.
     """
+    audit = AuditTrail(AuditSettings(), _server_name(services))
     server = grpc.aio.server(
-        interceptors=(CallInterceptor(),),
+        interceptors=(CallInterceptor(MeshKey(settings.mesh_secret()), audit, MeshPeer(settings.mesh_tls())),),
         options=(*_SERVER_OPTIONS, *_size_options(settings.max_message_bytes)),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
@@ -90,13 +96,23 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
         await checks.set(service.name, health_pb2.HealthCheckResponse.SERVING)
     names = [service.name for service in services]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    port = _add_port(server, settings)
     await server.start()
     try:
         yield f"{settings.host}:{port}"
     finally:
         await checks.enter_graceful_shutdown()
         await server.stop(settings.drain_grace_s)
+
+
+def _add_port(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    address, tls = f"{settings.host}:{settings.port}", settings.mesh_tls()
+    return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, server_credentials(tls))
+
+
+def _server_name(services: Sequence[GrpcService]) -> str:
+    """Returns which server it is: the area of its first service."""
+    return services[0].name.split(".")[1] if services else "server"
 
 
 def _size_options(most: int) -> tuple[tuple[str, int], ...]:

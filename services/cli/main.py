@@ -10,7 +10,23 @@ import typer
 from pydantic import ValidationError
 
 from common.errors import MallaError
-from services.cli.commands import agents, ask, chat, demo, down, evaluate, ingest, logs, search, status, token, up
+from services.cli.commands import (
+    agents,
+    ask,
+    audit,
+    chat,
+    demo,
+    down,
+    evaluate,
+    ingest,
+    jobs,
+    logs,
+    search,
+    status,
+    token,
+    up,
+    usage,
+)
 from services.cli.output import CliError, error_console
 from services.cli.settings import CliSettings
 
@@ -25,13 +41,16 @@ app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
+app.command("audit")(audit.audit)
 app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("usage")(usage.usage)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.add_typer(agents.app, name="agents")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(token.app, name="token")
 
 _INTERRUPTED = 130

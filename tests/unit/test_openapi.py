@@ -117,7 +117,7 @@ def test_only_the_open_routes_need_no_token(document):
 
 
 def test_every_failure_has_the_one_shape(document):
-    statuses = {"400", "401", "404", "409", "413", "429", "503", "504", "default"}
+    statuses = {"400", "401", "403", "404", "409", "413", "429", "503", "504", "default"}
     for path, _, found in operations(document):
         failures = {status: reply for status, reply in found["responses"].items() if status != "200"}
         assert set(failures) == statuses or path in {"/healthz", "/readyz"}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2
-from jwt.algorithms import OKPAlgorithm
 from pydantic import ValidationError
 
+from common.identity import write_identity
+from common.issuer import TokenIssuer
 from common.proxy import (
     INTERNAL,
     PUBLIC,
@@ -30,14 +30,12 @@ from common.proxy import (
     render,
 )
 from common.settings import DESCRIPTORS
+from common.tokens import KeyRing
 
 
 @pytest.fixture
 def jwks(tmp_path: Path) -> Path:
-    key = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate().public_key(), as_dict=True)
-    path = tmp_path / "jwks.json"
-    path.write_text(json.dumps({"keys": [key | {"kid": "test", "alg": "EdDSA"}]}))
-    return path
+    return tmp_path / "jwks.json"
 
 
 @pytest.fixture
@@ -78,9 +76,14 @@ def routes(bootstrap: dict[str, Any], listener: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_envoy_accepts_it(proxy: ProxyConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [None, "http://id.example/keys", "https://id.example:8443/keys"])
+def test_envoy_accepts_it(proxy: ProxyConfig, tmp_path: Path, other: str | None) -> None:
+    if other is not None:
+        issuer = TokenIssuer(issuer="https://id.example", audience="malla", jwks=other)
+        proxy = proxy.model_copy(update={"other_issuer": issuer})
     path = tmp_path / "envoy.yaml"
     path.write_text(render(proxy))
+    write_identity(proxy, KeyRing.open(tmp_path / "keys"))
     checked = subprocess.run([*command(path), "--mode", "validate"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert checked.stderr == ""  # no deprecated field either
