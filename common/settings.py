@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.mtls import MeshTls
@@ -60,6 +60,11 @@ class MeshSettings(Settings):
     tls_key: Path | None = Field(default=None, description="The certificate's private key, PEM.")
     tls_ca: Path | None = Field(default=None, description="The authorities of the mesh, PEM: whom this process believes.")
     trust_domain: str = Field(default="malla.local", description="Domain of the mesh's SPIFFE ids.")
+
+    @field_validator("tls_cert", "tls_key", "tls_ca", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return value or None
 
     @model_validator(mode="after")
     def _tls_whole(self) -> Self:

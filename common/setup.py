@@ -1,7 +1,8 @@
-"""Writes what the containers share: the signing key, its public half, the compiled contract, the mesh key and the proxy's
-configuration. `malla token … --folder /etc/malla` lists and revokes tokens and rotates keys there.
+"""Writes what the containers share: the signing key, its public half, the compiled contract, the mesh key, the members'
+certificates and the proxy's configuration. `malla token … --folder /etc/malla` lists and revokes tokens and rotates keys there,
+`malla certs … --folder /etc/malla` does so with certificates.
 
-Run: python -m common.setup --folder /etc/malla                   once, before the proxy starts; keeps a key that is there
+Run: python -m common.setup --folder /etc/malla                   before the proxy starts; keeps keys that are there
      python -m common.setup --folder /etc/malla --token-for acme  prints a token for a tenant
 """
 
@@ -14,21 +15,26 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from common.certs import Authority, authority_folder, leaf_folder, renew_due
 from common.context import Tier
 from common.identity import write_identity
 from common.issuer import IssuerSettings
-from common.proxy import ProxyConfig, Tracing, render
-from common.settings import DESCRIPTORS
+from common.mtls import LEAF_CERT
+from common.proxy import MEMBERS, ProxyConfig, ProxyTls, Tracing, render
+from common.settings import DESCRIPTORS, MeshSettings
 from common.tokens import KeyRing
 
 
 def write_shared(folder: Path) -> None:
-    """Writes the files under `folder`. The proxy must see them under the same path."""
+    """Writes the files under `folder`. The proxy must see them there, too, and its own certificate in /run/malla/tls."""
     folder.mkdir(parents=True, exist_ok=True)
     KeyRing.open(folder / "keys").write_jwks(folder / "jwks.json")
     shutil.copyfile(DESCRIPTORS, folder / DESCRIPTORS.name)
+    domain = MeshSettings().trust_domain
+    _certify(folder, domain)
     proxy = ProxyConfig.container().model_copy(
         update={
+            "tls": ProxyTls(trust_domain=domain),
             "jwks_path": folder / "jwks.json",
             "descriptors_path": folder / DESCRIPTORS.name,
             "tracing": Tracing.configured(),
@@ -37,9 +43,15 @@ def write_shared(folder: Path) -> None:
     )
     write_identity(proxy, KeyRing.open(folder / "keys"))
     (folder / "envoy.yaml").write_text(render(proxy))
-    # The proxy runs as another user: who mounts the folder is inside the mesh. The key folder stays closed to it.
-    for path in folder.glob("*.*"):
-        path.chmod(0o644)
+
+
+def _certify(folder: Path, trust_domain: str) -> None:
+    """Makes the authority where there is none, a certificate for each member that has none, and new ones for old ones."""
+    authority = Authority.init(authority_folder(folder), trust_domain)
+    for member in MEMBERS:
+        if not (leaf_folder(folder, member) / LEAF_CERT).exists():
+            authority.issue(member, leaf_folder(folder, member))
+    renew_due(folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -115,12 +115,35 @@ local function take_token(headers)
   if #offered > 0 then headers:add("sec-websocket-protocol", table.concat(offered, ", ")) end
 end
 
+-- A gRPC server reads these before any handler of ours does. A deadline it cannot read fails the call there, as a bug would, and
+-- with "-1S" the calls of others too: they share the connection. https://grpc.github.io/grpc/core/md_doc__p_r_o_t_o_c_o_l-_h_t_t_p2.html
+local function deadline_is_readable(headers)
+  local deadline = headers:get("grpc-timeout")
+  return deadline == nil or (#deadline <= 9 and deadline:find("^%d+[HMSmun]$") ~= nil)
+end
+
+-- Names and values that HTTP takes and gRPC does not, such as "a+b" and bytes beyond ASCII, fail a call like that too, or fill the
+-- server's log. And a caller of JSON has no word in gRPC but the deadline: "grpc-encoding" speaks of a body that is none.
+local function drop_unreadable(headers, is_grpc)
+  local dropped = {}
+  for name, value in pairs(headers) do
+    local is_foreign = not is_grpc and name ~= "grpc-timeout" and (name:find("^grpc%-") or name:find("%-bin$"))
+    local is_pseudo = name:find("^:")
+    if is_foreign or not is_pseudo and (not name:find("^[%w%-_.]+$") or value:find("[^\32-\126]")) then
+      dropped[#dropped + 1] = name
+    end
+  end
+  for _, name in ipairs(dropped) do headers:remove(name) end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   take_token(headers)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set(METADATA, "request_id", tidy(headers))
   if speaks_grpc(headers) then metadata:set(METADATA, "caller", "grpc") end
+  drop_unreadable(headers, speaks_grpc(headers))
+  if not deadline_is_readable(headers) then handle:respond({[":status"] = "400"}, "") end
 end
 
 function envoy_on_response(handle)

@@ -8,7 +8,12 @@ from typing import Any
 
 import grpc
 
+from common.channel._following import FollowingChannel
+from common.channel._tracing import observed
 from common.context import Context
+from common.mtls import PROXY, FollowedFiles, Material, MeshTls
+
+ChannelOptions = Sequence[tuple[str, Any]]
 
 # Keepalive must be set on both ends together (gRFC A8); the server allows pings at twice this rate.
 KEEPALIVE_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -47,13 +52,17 @@ _SERVICE_CONFIG = json.dumps(
 )
 
 
-def open_channel(address: str, *, max_message_bytes: int = 8 * 1024 * 1024, tls: bool = False) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *, max_message_bytes: int = 8 * 1024 * 1024, tls: bool = False, mesh: MeshTls | None = None, peer: str = PROXY
+) -> grpc.aio.Channel:
     """Opens a channel to "host:port". The caller closes it.
 
     Args:
         address: Usually the mesh listener, which balances over replicas.
         max_message_bytes: Largest message, each way.
         tls: Whether the other end speaks TLS, as a public edge does.
+        mesh: Who the caller is in a mesh that speaks TLS between its members, `settings.mesh_tls()`; None in one that does not.
+        peer: Which member the other end must be, in such a mesh.
     """
     options = (
         *KEEPALIVE_OPTIONS,
@@ -66,9 +75,22 @@ def open_channel(address: str, *, max_message_bytes: int = 8 * 1024 * 1024, tls:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     )
+    if mesh is not None:
+        return observed(_member_channel(mesh, peer, address, options))
     if tls:
-        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
-    return grpc.aio.insecure_channel(address, options=options)
+        return observed(grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(), options=options))
+    return observed(grpc.aio.insecure_channel(address, options=options))
+
+
+def _member_channel(mesh: MeshTls, peer: str, address: str, options: ChannelOptions) -> grpc.aio.Channel:
+    # gRPC checks DNS names and no SPIFFE ids: the name that only this member's certificate bears, whatever the address.
+    named = (*options, ("grpc.ssl_target_name_override", mesh.name_of(peer)))
+
+    def open_with(material: Material) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(material.ca, material.key, material.cert)
+        return grpc.aio.secure_channel(address, credentials, options=named)
+
+    return FollowingChannel(FollowedFiles(mesh), open_with)
 
 
 def call_options(ctx: Context, *, most_s: float, extra: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:

@@ -7,10 +7,15 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 Guard = Callable[[Any], AbstractAsyncContextManager[None]]
 RequestHook = Callable[[Any], Any]
 ResponseHook = Callable[[Any], None]
+
+
+class Undecodable:
+    """Stands for bytes that are no message of the method, so that `on_request` can say so: gRPC itself would answer UNKNOWN."""
 
 
 def guarded(handler: Any, guard: Guard, on_request: RequestHook, on_response: ResponseHook) -> Any:
@@ -19,7 +24,7 @@ def guarded(handler: Any, guard: Guard, on_request: RequestHook, on_response: Re
     Args:
         handler: A `grpc.RpcMethodHandler`.
         guard: Given the call's context, an async context manager around the whole call.
-        on_request: Given each request message, returns the message to pass on, or raises.
+        on_request: Given each request message, or Undecodable, returns the message to pass on, or raises.
         on_response: Given the response of a call that has only one.
     """
     behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -48,7 +53,20 @@ def guarded(handler: Any, guard: Guard, on_request: RequestHook, on_response: Re
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[bool(handler.request_streaming), bool(handler.response_streaming)]
     wrapped = stream if handler.response_streaming else unary
-    return shape(wrapped, handler.request_deserializer, handler.response_serializer)
+    return shape(wrapped, _decoder(handler.request_deserializer), handler.response_serializer)
+
+
+def _decoder(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserialize is None:
+        return None
+
+    def decode(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return Undecodable()
+
+    return decode
 
 
 async def _each(requests: AsyncIterator[Any], on_request: RequestHook) -> AsyncIterator[Any]:

@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from common.context import Context, use_context
 from common.errors import InternalError, InvalidArgumentError, MallaError
 from common.server._audit import AuditedCall, AuditTrail, note, watching
-from common.server._handlers import guarded
+from common.server._handlers import Undecodable, guarded
 from common.server._mesh_key import MeshKey
 from common.server._mesh_tls import MeshPeer
 from common.server._scopes import check_scope
@@ -80,6 +80,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _admitted(request: Any) -> Any:
+    if isinstance(request, Undecodable):
+        raise InvalidArgumentError([("", "the message cannot be read: it is cut, or a text in it is not UTF-8")])
     _validated(request)
     note(request)
     return request

@@ -33,7 +33,9 @@ def server_credentials(tls: MeshTls) -> grpc.ServerCredentials:
         material = files.fresh()
         return None if material is None else _configuration(material)
 
-    return grpc.dynamic_ssl_server_credentials(_configuration(files.current), fresh, require_client_authentication=True)
+    first = _configuration(files.current)
+    # None is what gRPC documents for "as before", though its types do not say so.
+    return grpc.dynamic_ssl_server_credentials(first, fresh, require_client_authentication=True)  # type: ignore[arg-type]
 
 
 def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:

@@ -30,8 +30,11 @@ log = logging.getLogger("malla.server")
 _SERVER_OPTIONS = (
     *KEEPALIVE_OPTIONS,
     ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
-    ("grpc.so_reuseport", 0),
 )
+
+
+def _no_more() -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,13 @@ class GrpcService:
         name: Full Protobuf name, for health and reflection.
         servicer: The object with the RPC methods.
         add: The generated `add_<Service>Servicer_to_server`.
+        on_drain: Told when the server begins to drain: to end the calls that would not end within the grace time.
     """
 
     name: str
     servicer: Any
     add: Callable[[Any, Any], None]
+    on_drain: Callable[[], None] = _no_more
 
 
 Composition = Callable[[], AbstractAsyncContextManager[Sequence[GrpcService]]]
@@ -86,7 +91,7 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
     audit = AuditTrail(AuditSettings(), _server_name(services))
     server = grpc.aio.server(
         interceptors=(CallInterceptor(MeshKey(settings.mesh_secret()), audit, MeshPeer(settings.mesh_tls())),),
-        options=(*_SERVER_OPTIONS, *_size_options(settings.max_message_bytes)),
+        options=(*_SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.reuse_port)), *_size_options(settings.max_message_bytes)),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
     checks = health.aio.HealthServicer()
@@ -102,6 +107,8 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
         yield f"{settings.host}:{port}"
     finally:
         await checks.enter_graceful_shutdown()
+        for service in services:
+            service.on_drain()
         await server.stop(settings.drain_grace_s)
 
 

@@ -14,6 +14,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from common.server import MeshKey
+from services.gateway.mesh_tls import secured
 from services.gateway.settings import GatewaySettings
 
 _LOG = logging.getLogger(__name__)
@@ -27,9 +29,10 @@ def serve(app: ASGIApp, settings: GatewaySettings, drain: Drain) -> None:
     """Serves until SIGTERM or SIGINT, lets open requests and turns end within the grace time, then exits with status 0."""
     _exit_cleanly_on_signals()
     logging.getLogger("uvicorn.error").addFilter(_is_ours)
-    with socket.create_server((settings.host, settings.port), backlog=2048) as listener:
+    with socket.create_server((settings.host, settings.port), backlog=2048, reuse_port=settings.reuse_port) as listener:
         host, port = listener.getsockname()[:2]
         _LOG.info("gateway listens", extra={"host": host, "port": port})
+        MeshKey(settings.mesh_secret()).warn_if_open()
         DrainingServer(server_config(app, settings), drain, settings.drain_grace_s).run(sockets=[listener])
 
 
@@ -58,7 +61,7 @@ class DrainingServer(uvicorn.Server):
 
 def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
     """Returns how uvicorn serves the application."""
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         log_config=None,  # the process has one log format, set before
         log_level=logging.WARNING,
@@ -69,6 +72,8 @@ def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         ws_ping_timeout=settings.websocket_ping_timeout_s,
         ws_per_message_deflate=False,  # a delta is too short to gain, and each socket would hold two windows
     )
+    tls = settings.mesh_tls()
+    return config if tls is None else secured(config, tls)
 
 
 def _exit_cleanly_on_signals() -> None:

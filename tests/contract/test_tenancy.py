@@ -74,7 +74,7 @@ def settings_classes() -> set[type[Settings]]:
 
 
 _SECRET_WORDS = {"key", "password", "secret", "token", "uri"}
-_NO_SECRET = {"mesh_key_file", "revoked_tokens", "llm_first_token_timeout_s"}
+_NO_SECRET = {"mesh_key_file", "tls_key", "revoked_tokens", "llm_first_token_timeout_s"}
 
 
 def test_every_secret_setting_is_a_secret_str() -> None:
