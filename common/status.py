@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2, json_format
@@ -23,6 +24,12 @@ from common.secrets import scrub_data
 
 DOMAIN = "malla"
 
+# A status travels in the headers after the answer: gRPC refuses some of more than 8 KiB, and all of more than 16.
+_MOST_BYTES = 6_000
+_MOST_OF_MESSAGE = 300
+_MOST_OF_TEXT = 100
+_MOST_ITEMS = 6
+
 
 def error_of(error: MallaError) -> Error:
     """Returns the error as data."""
@@ -30,29 +37,57 @@ def error_of(error: MallaError) -> Error:
 
 
 def to_status(error: MallaError, metadata: Mapping[str, Any]) -> status_pb2.Status:
-    """Returns the status that tells a caller of `error`. `metadata` must hold `request_id`."""
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=error.message)
-    for detail in _details(error, metadata):
+    """Returns the status that tells a caller of `error`, shortened where it would be too long to be sent.
+
+    `metadata` must hold `request_id`.
+    """
+    status = _status(error, error.message, error.details, metadata)
+    if _sent_bytes(status) <= _MOST_BYTES:
+        return status
+    message = _shortened(error.message, _MOST_OF_MESSAGE)
+    return _status(error, message, _shortened(error.details), metadata)
+
+
+def _status(error: MallaError, message: str, facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=message)
+    for detail in _details(error, message, facts, metadata):
         status.details.append(_packed(detail))
     return status
 
 
-def _details(error: MallaError, metadata: Mapping[str, Any]) -> list[Message]:
+def _sent_bytes(status: status_pb2.Status) -> int:
+    """Returns what a status takes: its message percent-encoded, and all of it in base64."""
+    return len(quote(status.message, safe=" ")) + len(status.SerializeToString()) * 4 // 3
+
+
+def _shortened(value: Any, most_of_text: int = _MOST_OF_TEXT) -> Any:
+    """Cuts a text that is long, and keeps the first items where there are many."""
+    if isinstance(value, str):
+        return value if len(value) <= most_of_text else value[:most_of_text] + "…"
+    if isinstance(value, Mapping):
+        return {_shortened(key): _shortened(one) for key, one in [*value.items()][:_MOST_ITEMS]}
+    if isinstance(value, list | tuple):
+        return [_shortened(one) for one in value[:_MOST_ITEMS]]
+    return value
+
+
+def _details(error: MallaError, message: str, facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[Message]:
     request_id = str(metadata.get("request_id", ""))
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"request_id": request_id})
     ]
     if error.detail_message is not None:
         typed = getattr(errors_pb2, error.detail_message.rpartition(".")[2])()
-        details.append(json_format.ParseDict(error.details, typed, ignore_unknown_fields=True))
-    if "violations" in error.details:
-        violations = [error_details_pb2.BadRequest.FieldViolation(**row) for row in error.details["violations"]]
+        details.append(json_format.ParseDict(dict(facts), typed, ignore_unknown_fields=True))
+    if "violations" in facts:
+        violations = [error_details_pb2.BadRequest.FieldViolation(**row) for row in facts["violations"]]
         details.append(error_details_pb2.BadRequest(field_violations=violations))
     if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(int(error.retry_after_s * 1000))
         details.append(retry)
-    body = ErrorResponse(message=error.message, error=error_of(error), metadata=scrub_data(metadata))
+    told = Error(type=error.reason, code=error.code.value, details=dict(facts))
+    body = ErrorResponse(message=message, error=told, metadata=scrub_data(metadata))
     details.append(to_message(body, envelope_pb2.ErrorResponse))
     return details
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.logs import configure_logging
+from common.telemetry import running
 from services.gateway.bootstrap import build_app
 from services.gateway.chat import ChatSockets
 from services.gateway.server import serve
@@ -12,9 +13,10 @@ from services.gateway.settings import GatewaySettings
 def main() -> None:
     """Serves until SIGTERM."""
     settings = GatewaySettings()
-    configure_logging(settings.log_level)
-    chat = ChatSockets(settings)
-    serve(build_app(chat=chat), settings, chat.drain)
+    configure_logging(settings.log_level, settings.log_level_libraries)
+    with running("gateway"):
+        chat = ChatSockets(settings)
+        serve(build_app(chat=chat), settings, chat.drain)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ class GatewaySettings(MeshSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=0, description="Port to listen on; 0 for a free one.")
+    reuse_port: bool = Field(
+        default=False, description="Listen beside another process on the same port, to take its place without a pause."
+    )
     drain_grace_s: float = Field(default=20.0, description="Seconds that requests may take to end after SIGTERM.")
     mesh_address: str = Field(
         default="127.0.0.1:9000", description="The mesh listener, through which the query server is called."

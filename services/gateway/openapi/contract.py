@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 # Parsing the extensions of a descriptor set needs their Python modules to be loaded first.
 from buf.validate import validate_pb2 as _validate_pb2  # noqa: F401
@@ -17,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
     MethodDescriptorProto,
     ServiceDescriptorProto,
 )
+from malla.common.v1 import scope_pb2
 
 # Field numbers of descriptor.proto, which name an element's place in `SourceCodeInfo.Location.path`.
 _FILE_MESSAGE, _FILE_ENUM, _FILE_SERVICE = 4, 5, 6
@@ -41,7 +43,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Method:
-    """One RPC and its HTTP forms."""
+    """One RPC, its HTTP forms, and the scope that opens it."""
 
     service: str
     name: str
@@ -49,7 +51,13 @@ class Method:
     request: str
     response: str
     streams_response: bool
+    scope: str
     bindings: tuple[Binding, ...]
+
+    @property
+    def full_name(self) -> str:
+        """The service and the method: "QueryService.Search"."""
+        return f"{self.service}.{self.name}"
 
 
 class Contract:
@@ -115,8 +123,15 @@ def _method(service: str, method: MethodDescriptorProto, comment: str) -> Method
         request=method.input_type.lstrip("."),
         response=method.output_type.lstrip("."),
         streams_response=method.server_streaming,
+        scope=_scope(method),
         bindings=tuple(_bindings(method)),
     )
+
+
+def _scope(method: MethodDescriptorProto) -> str:
+    """Names the scope of a method as tokens have it."""
+    number: Any = method.options.Extensions[scope_pb2.scope]  # type: ignore[index]  # its stub does not say of what
+    return scope_pb2.Scope.Name(number).removeprefix("SCOPE_").lower()
 
 
 def _bindings(method: MethodDescriptorProto) -> Iterator[Binding]:

@@ -5,22 +5,35 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from services.gateway.openapi.contract import Contract
-from services.gateway.openapi.errors import complete_error_schema, error_references, error_responses
+from services.gateway.openapi.errors import (
+    answer_headers,
+    complete_error_schema,
+    error_responses,
+    failures,
+    header_components,
+)
+from services.gateway.openapi.examples import Examples
 from services.gateway.openapi.operations import Operations
+from services.gateway.openapi.parameters import header_parameters, shared_parameters
 from services.gateway.openapi.rules import Schema
 from services.gateway.openapi.schemas import Schemas
+from services.gateway.openapi.statuses import open_statuses
+from services.gateway.openapi.websocket import websocket_path
 
 _PUBLIC = "/api/v1/"
 _HEALTH_TAG = "Health"
 _DESCRIPTION = (
     "Answers questions from an organisation's own documents, with citations.\n\n"
     "Every call needs `Authorization: Bearer <token>`; `malla token create` makes one. The token names the tenant, and a call "
-    "sees that tenant's data only. Every failure has one shape, `ErrorResponse`. 64-bit integers are strings, as in all "
-    "Protobuf JSON. The same methods are served as gRPC."
+    "sees that tenant's data only; it names scopes too, and each operation says which one it needs.\n\n"
+    "Every failure has one shape, `ErrorResponse`. 64-bit integers are strings, as in all Protobuf JSON; token counts are "
+    "numbers. Unknown fields of a body are ignored, unknown query parameters are refused. A call has 30 seconds unless its "
+    "`Grpc-Timeout` header says otherwise: digits and a unit, `5S`. The same methods are served as gRPC."
 )
-_OPEN_ROUTES = {
-    "/healthz": ("Health.Live", "Says whether the process is up."),
-    "/readyz": ("Health.Ready", "Says whether calls can be served now."),
+_SCOPE = "malla.common.v1.Scope"
+_OPEN_ROUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "/healthz": ("Health.Live", "Says whether the process is up.", ()),
+    "/readyz": ("Health.Ready", "Says whether calls can be served now.", ("503",)),
 }
 
 
@@ -32,7 +45,7 @@ def build_document(descriptors: bytes) -> Schema:
     """
     contract = Contract(descriptors)
     schemas = Schemas(contract)
-    paths = _paths(contract, Operations(contract, schemas))
+    paths = _paths(contract, schemas, Examples(descriptors))
     responses = error_responses(schemas)
     components = schemas.components()
     complete_error_schema(components)
@@ -46,33 +59,53 @@ def build_document(descriptors: bytes) -> Schema:
         "components": {
             "schemas": components,
             "responses": responses,
-            "securitySchemes": {"bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "headers": header_components(),
+            "parameters": header_parameters(),
+            "securitySchemes": {"bearerAuth": _security_scheme(contract)},
         },
     }
 
 
-def _paths(contract: Contract, operations: Operations) -> Schema:
+def _paths(contract: Contract, schemas: Schemas, examples: Examples) -> Schema:
+    operations = Operations(contract, schemas, examples)
     paths: Schema = {}
     for method in contract.methods:
         for number, binding in enumerate(method.bindings, start=1):
             if binding.path.startswith(_PUBLIC):
                 paths.setdefault(binding.path, {})[binding.verb] = operations.operation(method, binding, number)
-    for path, (identifier, summary) in _OPEN_ROUTES.items():
-        paths[path] = {"get": _open_operation(identifier, summary)}
+    path, handshake = websocket_path(contract, schemas, examples)
+    paths[path] = handshake
+    for path, (identifier, summary, more) in _OPEN_ROUTES.items():
+        paths[path] = {"get": _open_operation(identifier, summary, more)}
     return paths
 
 
-def _open_operation(identifier: str, summary: str) -> Schema:
-    schema = {"type": "object", "properties": {"success": {"type": "boolean"}, "message": {"type": "string"}}}
+def _security_scheme(contract: Contract) -> Schema:
+    """OpenAPI lets a bearer scheme name scopes where they are needed; what they are for, only its description can say."""
+    values = contract.enums[_SCOPE].value[1:]
+    comments = {value.name.removeprefix("SCOPE_").lower(): contract.comments[f"{_SCOPE}.{value.name}"] for value in values}
+    lines = [f"- `{name}`: {comment}" for name, comment in comments.items() if name != "mesh"]
+    description = "\n".join(["A token of `malla token create`. Its scopes say what it is good for:", "", *lines])
+    return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": description}
+
+
+def _open_operation(identifier: str, summary: str, more: tuple[str, ...]) -> Schema:
+    schema = {
+        "type": "object",
+        "properties": {"success": {"type": "boolean"}, "message": {"type": "string"}},
+        "required": ["success", "message"],
+    }
+    content = {"application/json": {"schema": schema, "example": {"success": True, "message": summary}}}
     return {
         "tags": [_HEALTH_TAG],
         "summary": summary.rstrip("."),
         "description": f"{summary} Needs no token.",
         "operationId": identifier,
         "security": [],
+        "parameters": shared_parameters(),
         "responses": {
-            "200": {"description": "Yes.", "content": {"application/json": {"schema": schema}}},
-            **{status: error_references()[status] for status in ("503", "default")},
+            "200": {"description": "Yes.", "headers": answer_headers(limited=False), "content": content},
+            **failures(open_statuses(*more)),
         },
     }
 

@@ -17,6 +17,9 @@ _SIZES = {
     "repeated": {"min_items": "minItems", "max_items": "maxItems"},
     "map": {"min_pairs": "minProperties", "max_pairs": "maxProperties"},
 }
+_ZERO_MEANS = re.compile(r"\b0 for (\d+)\b")
+_EMPTY_MEANS = re.compile(r'\b[Ee]mpty for "([^"]+)"')
+_UNSAID_MEANS = re.compile(r"\btaken as (\w+)")
 _INTEGERS_AS_STRINGS = frozenset({"int64", "uint64", "sint64", "fixed64", "sfixed64"})
 
 
@@ -36,7 +39,8 @@ def keywords(rules: validate_pb2.FieldRules) -> Schema:
     if kind == "string":
         return _string(typed)
     if kind in _SIZES:
-        return {keyword: getattr(typed, rule) for rule, keyword in _SIZES[kind].items() if typed.HasField(rule)}
+        sizes: Schema = {keyword: getattr(typed, rule) for rule, keyword in _SIZES[kind].items() if typed.HasField(rule)}
+        return sizes | ({"uniqueItems": True} if kind == "repeated" and typed.unique else {})
     if kind in _INTEGERS_AS_STRINGS:
         return {"pattern": "^[0-9]+$"} if _above_minus_one(typed) else {}
     return {keyword: _shortest(getattr(typed, rule)) for rule, keyword in _BOUNDS.items() if _has(typed, rule)}
@@ -45,6 +49,19 @@ def keywords(rules: validate_pb2.FieldRules) -> Schema:
 def item_keywords(rules: validate_pb2.FieldRules) -> Schema:
     """Returns the keywords for each item of a repeated field."""
     return keywords(rules.repeated.items) if rules.WhichOneof("type") == "repeated" else {}
+
+
+def default_of(comment: str, unsaid: str = "") -> Schema:
+    """Returns what a field that is not sent stands for, where its comment says so: "0 for 50", 'Empty for "es"'.
+
+    Args:
+        comment: The field's.
+        unsaid: The comment of the value that says nothing, for an enum: "Not said; taken as HYBRID".
+    """
+    if found := _ZERO_MEANS.search(comment):
+        return {"default": int(found[1])}
+    found = _EMPTY_MEANS.search(comment) or _UNSAID_MEANS.search(unsaid)
+    return {"default": found[1]} if found else {}
 
 
 def is_required(field: FieldDescriptorProto) -> bool:
@@ -60,7 +77,8 @@ def is_required(field: FieldDescriptorProto) -> bool:
 
 def _refuses_zero(kind: str, typed: Any) -> bool:
     if kind == "string":
-        return typed.min_len > 0 or typed.len > 0 or not re.search(typed.pattern, "")
+        allowed = getattr(typed, "in")
+        return typed.min_len > 0 or typed.len > 0 or not re.search(typed.pattern, "") or (bool(allowed) and "" not in allowed)
     if kind == "repeated":
         return bool(typed.min_items > 0)
     return (_has(typed, "gt") and typed.gt >= 0) or (_has(typed, "gte") and typed.gte > 0)
@@ -76,6 +94,8 @@ def _string(typed: validate_pb2.StringRules) -> Schema:
     known = typed.WhichOneof("well_known")
     if known in _STRING_FORMATS:
         schema["format"] = _STRING_FORMATS[known]
+    if getattr(typed, "in"):
+        schema["enum"] = list(getattr(typed, "in"))
     return schema
 
 
