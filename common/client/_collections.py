@@ -11,7 +11,14 @@ from malla.ingestion.v1 import ingestion_pb2 as pb
 from common.client._caller import Calls
 from common.client._options import request_of
 from common.client._pages import pages
-from common.models import Collection, CollectionResponse, CollectionsListResponse, DeleteCollectionResponse
+from common.models import (
+    Collection,
+    CollectionResponse,
+    CollectionsListResponse,
+    DeleteCollectionResponse,
+    Job,
+    JobResponse,
+)
 from common.protobuf import from_message
 
 
@@ -84,6 +91,23 @@ class CollectionCalls(Calls):
         )
         response = await self._caller.unary(self._ingestion.UpdateCollection, request)
         return from_message(CollectionResponse, response).collection or Collection()
+
+    async def reindex_collection(self, collection_id: str, *, model: str = "", request_id: str = "") -> Job:
+        """Computes a collection's vectors anew with another embedding model; follow the job it returns with `wait_for_job`.
+
+        Searches go on with the old vectors until all the new ones are there.
+
+        Args:
+            collection_id: The collection.
+            model: The embedding model; empty for the one the embedding server uses where none is named.
+            request_id: Idempotency key: a repeated call with it returns the first job.
+
+        Raises a MallaError of code NOT_FOUND if there is no such collection or the model is not served, or FAILED_PRECONDITION
+        while a job moves the collection to another model.
+        """
+        request = pb.ReindexCollectionRequest(collection_id=collection_id, model=model, request_id=request_id)
+        response = await self._caller.unary(self._ingestion.ReindexCollection, request)
+        return from_message(JobResponse, response).job or Job()
 
     async def delete_collection(self, collection_id: str) -> DeleteCollectionResponse:
         """Deletes a collection and all its documents. Raises a MallaError of code NOT_FOUND if there is none."""

@@ -40,7 +40,7 @@ class EmbeddingSettings(ServerSettings):
     )
     embedding_dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto",
-        description="What sentence-transformers computes in; auto: on a GPU bfloat16, or float16 where it lacks that, else float32.",
+        description="What sentence-transformers computes in; auto: half precision on a GPU, bfloat16 where it has that.",
     )
     embedding_backend: Literal["torch", "onnx"] = Field(
         default="torch",

@@ -28,8 +28,10 @@ from services.ingestion.usecases.collections import ManageCollections
 from services.ingestion.usecases.documents import FollowJobs, ManageDocuments
 from services.ingestion.usecases.intake import TakeDocument
 from services.ingestion.usecases.jobs import ManageJobs, Release, Sweep
+from services.ingestion.usecases.news import JobNews
 from services.ingestion.usecases.process import Adapters, ProcessJob
 from services.ingestion.usecases.publish import Publish, Retire
+from services.ingestion.usecases.reindex import Abandon, ReindexCollection, RequestReindex
 from services.ingestion.usecases.work import Worker, WorkRules
 
 # Bytes without a job are removed when they are twice as old as an upload may become: clocks of servers differ.
@@ -50,7 +52,9 @@ async def compose(settings: IngestionSettings) -> AsyncIterator[Sequence[GrpcSer
     try:
         async with (
             open_store(settings) as store,
-            open_channel(settings.mesh_address, max_message_bytes=settings.max_message_bytes, mesh=settings.mesh_tls()) as channel,
+            open_channel(
+                settings.mesh_address, max_message_bytes=settings.max_message_bytes, mesh=settings.mesh_tls()
+            ) as channel,
             open_accounting(TrackingSettings(), store, server="ingestion") as accounting,
             working(settings, store, reader, MeshEmbedder(channel), accounting) as services,
         ):
@@ -64,23 +68,27 @@ async def working(
     settings: IngestionSettings, store: Store, reader: Reader, embedder: Embedder, accounts: Accounts
 ) -> AsyncIterator[Sequence[GrpcService]]:
     """Works on jobs while the block runs, and yields the services. Tests pass a reader and an embedder of their own."""
+    news = JobNews()
     adapters = Adapters(
         collections=MongoCollections(store),
+        changes=MongoChanges(store),
         documents=MongoDocuments(store),
-        jobs=MongoJobs(store),
+        jobs=MongoJobs(store, on_change=news.tell),
         chunks=MongoChunks(store),
         blobs=MongoBlobs(store),
         reader=ObservedReader(reader),
         embedder=embedder,
         accounts=accounts,
     )
-    publish = Publish(MongoChanges(store))
+    publish = Publish(adapters.changes)
     retire = Retire(adapters.chunks, adapters.jobs, adapters.blobs)
     process = ProcessJob(adapters, publish, retire, batch=settings.embed_batch)
+    abandon = Abandon(adapters.collections, adapters.changes, adapters.chunks)
+    reindex = ReindexCollection(adapters, abandon, batch=settings.embed_batch)
     rules = WorkRules(lease_s=settings.lease_s, poll_s=settings.poll_s, max_attempts=settings.max_attempts)
-    workers = [Worker(adapters.jobs, adapters.documents, process, rules) for _ in range(settings.ingestion_workers)]
-    release = Release(adapters.jobs, adapters.chunks, adapters.blobs)
-    use = _use_cases(settings, adapters, publish, retire, release, workers)
+    workers = [Worker(adapters.jobs, adapters.documents, process, reindex, rules) for _ in range(settings.ingestion_workers)]
+    release = Release(adapters.jobs, adapters.chunks, adapters.blobs, abandon)
+    use = _use_cases(settings, adapters, publish, retire, release, workers, news)
     await use.collections.purge_hidden()
     sweep = Sweep(adapters.jobs, adapters.blobs, release, age_s=_SWEEP_AGE * settings.upload_timeout_s)
     tasks = [asyncio.create_task(worker.run(), name="ingestion-worker") for worker in workers]
@@ -99,15 +107,18 @@ def _use_cases(
     retire: Retire,
     release: Release,
     workers: Sequence[Worker],
+    news: JobNews,
 ) -> UseCases:
     def wake() -> None:
-        for worker in workers:
+        # One that waits is enough. Where none does, one may just be about to.
+        for worker in [worker for worker in workers if worker.is_waiting][:1] or workers:
             worker.wake()
 
     return UseCases(
         collections=ManageCollections(adapters.collections),
         documents=ManageDocuments(adapters.collections, adapters.documents, publish, retire),
-        jobs=FollowJobs(adapters.jobs),
+        jobs=FollowJobs(adapters.jobs, news),
+        reindex=RequestReindex(adapters.collections, adapters.jobs, adapters.embedder, on_job=wake),
         manage=ManageJobs(adapters.collections, adapters.documents, adapters.jobs, release, on_job=wake),
         take=TakeDocument(
             adapters.collections,
@@ -123,7 +134,12 @@ def _use_cases(
 
 def _services(use: UseCases) -> Sequence[GrpcService]:
     return (
-        GrpcService("malla.ingestion.v1.IngestionService", IngestionServicer(use), rpc.add_IngestionServiceServicer_to_server),
+        GrpcService(
+            "malla.ingestion.v1.IngestionService",
+            IngestionServicer(use),
+            rpc.add_IngestionServiceServicer_to_server,
+            on_drain=use.jobs.drain,
+        ),
         GrpcService(
             "malla.ingestion.v1.InternalIngestionService",
             InternalIngestionServicer(use.take),

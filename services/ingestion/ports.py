@@ -163,10 +163,8 @@ class Chunks(Protocol):
         """Returns which chunks of the job's version are stored, by the model of their vectors."""
         ...
 
-    async def of_version(
-        self, tenant_id: str, collection_uid: str, document_id: str, version: int, model: str
-    ) -> Sequence[ChunkRecord]:
-        """Returns the chunks of a document's version with their vectors of a model, in order."""
+    async def of_version(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> Sequence[ChunkRecord]:
+        """Returns the chunks of a document's version, one for each model whose vector it has."""
         ...
 
     async def add(self, job: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
@@ -177,8 +175,8 @@ class Chunks(Protocol):
         """Removes the chunks of a document's versions before `version`."""
         ...
 
-    async def delete_of(self, job: JobRecord) -> None:
-        """Removes the chunks of the job's version."""
+    async def delete_of(self, job: JobRecord, model: str = "") -> None:
+        """Removes the chunks of the job's version; those of one model where one is named."""
         ...
 
     async def delete_model(self, tenant_id: str, collection_uid: str, model: str) -> None:

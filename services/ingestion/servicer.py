@@ -17,6 +17,7 @@ from services.ingestion.usecases.collections import CHANGEABLE, ManageCollection
 from services.ingestion.usecases.documents import FollowJobs, ManageDocuments
 from services.ingestion.usecases.intake import Accepted, TakeDocument, Upload
 from services.ingestion.usecases.jobs import ManageJobs
+from services.ingestion.usecases.reindex import RequestReindex
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class UseCases:
     jobs: FollowJobs
     manage: ManageJobs
     take: TakeDocument
+    reindex: RequestReindex
 
 
 class IngestionServicer:
@@ -69,6 +71,12 @@ class IngestionServicer:
     async def DeleteCollection(self, request: pb.DeleteCollectionRequest, ctx: Context) -> pb.DeleteCollectionResponse:
         await self._use.collections.delete(request.collection_id, ctx)
         return pb.DeleteCollectionResponse(message="collection deleted")
+
+    @with_context(tenant=True, collection=True)
+    async def ReindexCollection(self, request: pb.ReindexCollectionRequest, ctx: Context) -> pb.JobResponse:
+        job = await self._use.reindex(ctx.collection_id, request.model, request.request_id, ctx)
+        message = f"the vectors are computed with '{job.model}'; the old ones are searched until the job has succeeded"
+        return pb.JobResponse(message=message, job=to_message(job, pb.Job))
 
     @with_context(tenant=True, collection=True)
     async def CreateDocument(self, request: pb.CreateDocumentRequest, ctx: Context) -> pb.DocumentUploadResponse:

@@ -36,13 +36,16 @@ class Record(Protocol):
         ...
 
     async def chunks_of(
-        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]
+        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str
     ) -> Mapping[str, Sequence[ChunkRecord]]:
-        """Returns the chunks of one version of each document, in order, by document; nothing for a version that has none."""
+        """Returns the chunks of one version of each document with their vectors of a model, in order, by document.
+
+        Nothing for a version that has none; vectors of any model where none is named.
+        """
         ...
 
-    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> Sequence[str]:
-        """Returns the identifiers of the chunks of one version of each document."""
+    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str) -> Sequence[str]:
+        """Returns the identifiers of the same chunks."""
         ...
 
     async def collections(self, tenant_id: str) -> Sequence[CollectionRecord]:
@@ -59,11 +62,18 @@ class Vectors:
     usage: TokenUsage
 
 
+NOT_SERVED = "MODEL_NOT_FOUND"
+"""What the embedding server says of a model that it does not serve."""
+
+
 class Embedder(Protocol):
     """Computes vectors at interactive priority."""
 
-    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
-        """Returns the texts' vectors. Raises MallaError where the embedding server cannot."""
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context, model: str = "") -> Vectors:
+        """Returns the texts' vectors of a model, of the embedding server's own where none is named.
+
+        Raises MallaError where the embedding server cannot: of the reason NOT_SERVED where it does not serve the model.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from common.tiers import TierSettings
 from services.query.adapters.agents import MongoAgents
 from services.query.adapters.conversations import MongoConversations
 from services.query.adapters.extractive import ExtractiveAnswerer
+from services.query.adapters.first_answers import MongoFirstAnswers
 from services.query.adapters.llm_answerer import ConfiguredAnswerer, LlmAnswerer
 from services.query.adapters.models import RouterModels
 from services.query.bootstrap import Adapters, services
@@ -144,6 +145,7 @@ async def chatting_with(
             conversations=MongoConversations(store),
             models=RouterModels(router),
             accounting=accounting,
+            first_answers=MongoFirstAnswers(store),
         )
         limits = Limits(tiers, usual_tokens=model.groq_max_tokens)
         # A channel that tries nothing again, so that a test sees each call once.

@@ -27,10 +27,10 @@ def vector_of(text: str, dimensions: int) -> Matrix:
 class FakeEngine:
     """One token a word."""
 
-    model = "fake-words"
     provider = "fake"
 
-    def __init__(self, *, dimensions: int = 64, window_tokens: int | None = None) -> None:
+    def __init__(self, *, dimensions: int = 64, window_tokens: int | None = None, model: str = "fake-words") -> None:
+        self.model = model
         self.dimensions = dimensions
         self.window_tokens = window_tokens
         self.batches: list[list[str]] = []

@@ -23,9 +23,9 @@ class CountingRecord(MemoryRecord):
         super().__init__()
         self.read: list[str] = []
 
-    async def chunks_of(self, tenant_id, collection_uid, versions):
+    async def chunks_of(self, tenant_id, collection_uid, versions, model=""):
         self.read += versions
-        return await super().chunks_of(tenant_id, collection_uid, versions)
+        return await super().chunks_of(tenant_id, collection_uid, versions, model)
 
 
 class Server:

@@ -11,10 +11,12 @@ import grpc
 from malla.ingestion.v1 import ingestion_pb2 as pb
 from malla.ingestion.v1 import ingestion_pb2_grpc as rpc
 
+from common.errors import NotFoundError
 from common.models import CallContext, TokenUsage
 from common.settings import StoreSettings
 from common.store import Store
 from services.ingestion.bootstrap import working
+from services.ingestion.domain.errors import ModelNotServedError
 from services.ingestion.domain.records import Extracted, Passage, Vectors
 from services.ingestion.settings import IngestionSettings
 from tests.fakes.accounting import MemoryAccounting
@@ -43,11 +45,12 @@ class FakeReader:
 
 
 class FakeEmbedder:
-    """`failures` are raised by the next calls, one each; `hold()` makes calls wait."""
+    """`failures` are raised by the next calls, one each; `hold()` makes calls wait. The first of `models` is its own."""
 
     model = "fake-words"
 
     def __init__(self) -> None:
+        self.models = [self.model]
         self.calls: list[list[str]] = []
         self.contexts: list[CallContext] = []
         self.failures: list[Exception] = []
@@ -60,15 +63,18 @@ class FakeEmbedder:
     def release(self) -> None:
         self._open.set()
 
-    async def embed(self, texts: Sequence[str], context: CallContext) -> Vectors:
+    async def embed(self, texts: Sequence[str], context: CallContext, model: str = "") -> Vectors:
         self.calls.append(list(texts))
         self.contexts.append(context)
         await self._open.wait()
         if self.failures:
             raise self.failures.pop(0)
+        used = model or self.models[0]
+        if used not in self.models:
+            raise ModelNotServedError(used, context.collection_id, NotFoundError("model", used, f"Served: {self.models}."))
         tokens = sum(len(text.split()) for text in texts)
-        usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=self.model)
-        return Vectors(tuple(vector_of(text, _DIMENSIONS).astype("<f4").tobytes() for text in texts), self.model, usage)
+        usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=used)
+        return Vectors(tuple(vector_of(text, _DIMENSIONS).astype("<f4").tobytes() for text in texts), used, usage)
 
 
 class Bench:

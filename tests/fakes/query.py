@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.context import Context
+from common.errors import NotFoundError
 from common.models import EmbeddingKind, TokenUsage
 from common.store import ChangeRecord, ChunkRecord, CollectionRecord
 from services.query.adapters.embedder import STAGES
@@ -16,6 +17,12 @@ from tests.fakes.engine import vector_of
 
 DIMENSIONS = 64
 MODEL = "fake-words"
+OTHER_MODEL = "other-words"
+
+
+def dimensions_of(model: str) -> int:
+    """Returns the length of a model's vectors."""
+    return 48 if model == OTHER_MODEL else DIMENSIONS
 
 
 def chunk(document_id: str, version: int, ordinal: int, text: str, model: str = MODEL, **fields: Any) -> ChunkRecord:
@@ -26,7 +33,7 @@ def chunk(document_id: str, version: int, ordinal: int, text: str, model: str = 
         version=version,
         ordinal=ordinal,
         text=text,
-        vector=vector_of(text, DIMENSIONS).astype("<f4").tobytes(),
+        vector=vector_of(text, dimensions_of(model)).astype("<f4").tobytes(),
         model=model,
         **fields,
     )
@@ -54,6 +61,19 @@ class MemoryRecord:
         self._changes[record.uid] = []
         return record
 
+    def switch(self, collection: CollectionRecord, model: str) -> None:
+        """Changes the collection's embedding model: every chunk gets a vector of it, and those of the old one are gone."""
+        for key, chunks in self._chunks.items():
+            if key[0] == collection.uid:
+                self._chunks[key] = [
+                    one.model_copy(
+                        update={"model": model, "vector": vector_of(one.text, dimensions_of(model)).astype("<f4").tobytes()}
+                    )
+                    for one in chunks
+                ]
+        collection.model = model
+        self._append(collection, ChangeRecord(seq=0, document_id="", version=0, model=model), True)
+
     def publish(
         self, collection: CollectionRecord, document_id: str, version: int, *texts: str, told: bool = True, **fields: Any
     ) -> None:
@@ -72,6 +92,7 @@ class MemoryRecord:
     def _append(self, collection: CollectionRecord, change: ChangeRecord, told: bool) -> None:
         log = self._changes[collection.uid]
         change.seq = len(log) + 1
+        change.model = change.model or collection.model
         log.append(change)
         if told:
             collection.seq = change.seq
@@ -86,11 +107,14 @@ class MemoryRecord:
     async def change(self, tenant_id: str, collection_uid: str, seq: int) -> ChangeRecord | None:
         return next((change for change in self._changes[collection_uid] if change.seq == seq), None)
 
-    async def chunks_of(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> dict[str, list[ChunkRecord]]:
-        return {name: self._chunks.get((collection_uid, name, version), []) for name, version in versions.items()}
+    async def chunks_of(
+        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str = ""
+    ) -> dict[str, list[ChunkRecord]]:
+        found = {name: self._chunks.get((collection_uid, name, version), []) for name, version in versions.items()}
+        return {name: [chunk for chunk in chunks if model in ("", chunk.model)] for name, chunks in found.items()}
 
-    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> list[str]:
-        found = await self.chunks_of(tenant_id, collection_uid, versions)
+    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str = "") -> list[str]:
+        found = await self.chunks_of(tenant_id, collection_uid, versions, model)
         return [chunk.chunk_id for chunks in found.values() for chunk in chunks]
 
     async def collections(self, tenant_id: str) -> list[CollectionRecord]:
@@ -103,12 +127,16 @@ class WordEmbedder:
     def __init__(self) -> None:
         self.calls: list[tuple[EmbeddingKind, list[str]]] = []
         self.failure: Exception | None = None
+        self.served: list[str] | None = None
 
-    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context, model: str = "") -> Vectors:
         self.calls.append((kind, list(texts)))
         if self.failure is not None:
             raise self.failure
+        used = model or MODEL
+        if self.served is not None and used not in self.served:
+            raise NotFoundError("model", used, f"Served: {', '.join(self.served)}.")
         tokens = sum(len(text.split()) for text in texts)
-        usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=MODEL)
+        usage = TokenUsage(input_tokens=tokens, total_tokens=tokens, provider="fake", model=used)
         ctx.add_usage(STAGES[kind], usage)
-        return Vectors(np.stack([vector_of(text, DIMENSIONS) for text in texts]), MODEL, usage)
+        return Vectors(np.stack([vector_of(text, dimensions_of(used)) for text in texts]), used, usage)

@@ -26,14 +26,17 @@ async def channel_to(settings: ServerSettings, services: Sequence[GrpcService]) 
 
 
 @asynccontextmanager
-async def embedding_server(engine: FakeEngine, cross_encoder: CrossEncoder | None = None, **changes: Any) -> AsyncIterator[str]:
-    """The real embedding server over a fake engine; yields its address."""
+async def embedding_server(
+    engine: FakeEngine, cross_encoder: CrossEncoder | None = None, others: Sequence[FakeEngine] = (), **changes: Any
+) -> AsyncIterator[str]:
+    """The real embedding server over fake engines; yields its address."""
     settings = EmbeddingSettings(_env_file=None, port=0, drain_grace_s=5, **changes)
     try:
         async with (
-            compose(settings, engine, cross_encoder, MemoryAccounting()) as services,
+            compose(settings, engine, cross_encoder, MemoryAccounting(), others) as services,
             serving(settings, services) as address,
         ):
             yield address
     finally:
-        engine.release()
+        for one in (engine, *others):
+            one.release()

@@ -143,6 +143,24 @@ async def test_an_unknown_model_is_not_found_and_the_served_one_is_named(client:
     assert (await client.embed("x", model="fake-words")).success
 
 
+async def test_two_models_are_served_side_by_side():
+    first, second = FakeEngine(dimensions=8), FakeEngine(dimensions=12, model="other-words")
+    async with embedding_server(first, others=[second]) as address, open_channel(address) as channel:
+        client = Client(channel)
+        first.hold()
+        waiting = asyncio.ensure_future(client.internal("uno"))
+        await first.begun(1)
+        other = await client.internal("dos", model="other-words")  # does not wait for the first model's queue
+        first.release()
+        own = await waiting
+        failure = await refused(client.embed("x", model="third"))
+    assert (own.data.model, own.data.dimensions) == ("fake-words", 8)
+    assert (other.data.model, other.data.dimensions, other.data.usage.model) == ("other-words", 12, "other-words")
+    assert second.computed == ["dos"]
+    assert failure.reason == "MODEL_NOT_FOUND"
+    assert "'fake-words', 'other-words'" in failure.message
+
+
 @pytest.mark.parametrize("call", ["embed", "internal"])
 async def test_a_call_without_a_tenant_is_unauthenticated(client: Client, call):
     failure = await refused(getattr(client, call)("x", tenant=""))

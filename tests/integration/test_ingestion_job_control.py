@@ -44,10 +44,10 @@ async def running(bench: Bench, text: str = FOUR, document_id: str = "doc") -> s
     """A job whose second batch is under way; the first is stored."""
     embed = bench.embedder.embed
 
-    async def slow(texts, context):
+    async def slow(texts, context, model):
         if len(bench.embedder.calls) == 1:
             bench.embedder.hold()
-        return await embed(texts, context)
+        return await embed(texts, context, model)
 
     bench.embedder.embed = slow
     accepted = await bench.create(text, document_id)
@@ -229,7 +229,7 @@ async def test_bytes_without_a_job_are_removed_by_age(bench: Bench):
     await blobs.write("acme", "blob-broken", 0, b"half")  # the server died here
     await blobs.write("acme", "blob-broken", 1, b"way")
     await store.rows("acme", "uploads").insert({"_id": kept["blob_id"], "begun_at": 1})  # or here: the job's row was there
-    release = Release(jobs, MongoChunks(store), blobs)
+    release = Release(jobs, MongoChunks(store), blobs, abandon=None)
     await Sweep(jobs, blobs, release, age_s=3600)()
     assert await bench.count("blobs", blob_id="blob-broken") == 2  # it may still be under way
     await Sweep(jobs, blobs, release, age_s=-1)()

@@ -150,10 +150,10 @@ async def test_a_job_of_a_dead_worker_is_taken_over_and_resumes_after_the_last_s
         await first.collection()
         embed = first.embedder.embed
 
-        async def dying(texts, context):
+        async def dying(texts, context, model):
             if len(first.embedder.calls) == 2:
                 first.embedder.hold()
-            return await embed(texts, context)
+            return await embed(texts, context, model)
 
         first.embedder.embed = dying
         accepted = await first.create(SIX, metadata=pb.DocumentUploadMetadata(title="Números"))
@@ -188,10 +188,10 @@ async def test_a_lease_is_kept_while_the_work_takes_long(store, store_settings):
 async def test_an_overtaken_version_never_becomes_visible(bench: Bench):
     embed, go_on = bench.embedder.embed, asyncio.Event()
 
-    async def slow_for_the_first(texts, context):
+    async def slow_for_the_first(texts, context, model):
         if "lento" in texts[0]:
             await go_on.wait()
-        return await embed(texts, context)
+        return await embed(texts, context, model)
 
     bench.embedder.embed = slow_for_the_first
     slow = await bench.create("lento")

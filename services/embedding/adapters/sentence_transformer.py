@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,12 +11,15 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
 from common.models import EmbeddingKind
 from services.embedding.ports import Matrix
 
-
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+Count = Callable[[list[str]], list[int]]
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,14 @@ class SentenceTransformerEngine:
         options: dict[str, Any] = {} if running.backend == "onnx" else {"dtype": running.precision}
         self._model = SentenceTransformer(model, device=running.where, backend=running.backend, model_kwargs=options)
         self.model = name or Path(model).name
+        self._counted = _counter(self._model.tokenizer)
         self.dimensions = int(self._model.get_embedding_dimension() or 0)
         self.window_tokens: int | None = self._model.max_seq_length
 
     def count_tokens(self, texts: Sequence[str], kind: EmbeddingKind) -> list[int]:
         """Counts with the model's own tokenizer, the prompt included."""
         prompt = self._prompt(kind)
-        encoded = self._model.tokenizer([prompt + text for text in texts], truncation=False, verbose=False)
-        return [len(ids) for ids in encoded["input_ids"]]
+        return self._counted([prompt + text for text in texts])
 
     def embed(self, texts: Sequence[str], kind: EmbeddingKind) -> Matrix:
         """Computes; texts beyond the window are cut by the model."""
@@ -91,3 +95,18 @@ class SentenceTransformerEngine:
         names = ("query",) if kind is EmbeddingKind.QUERY else ("passage", "document")
         prompts = self._model.prompts or {}
         return next((prompt for name in names if (prompt := prompts.get(name))), "")
+
+
+def _counter(tokenizer: Any) -> Count:
+    """Returns what counts the tokens of texts before any cut, special ones included.
+
+    By a tokenizer of its own: a computation sets how the model's cuts and pads, which fails while another thread uses it.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        own = copy.deepcopy(tokenizer)
+        return lambda texts: [len(ids) for ids in own(texts, truncation=False, verbose=False)["input_ids"]]
+    fast = Tokenizer.from_str(backend.to_str())
+    fast.no_truncation()
+    fast.no_padding()
+    return lambda texts: [len(encoded.ids) for encoded in fast.encode_batch(texts)]

@@ -40,7 +40,8 @@ class MongoCollections:
 
     async def claim(self, tenant_id: str, uid: str, holder: str, job_id: str) -> bool:
         """Makes a job the one that changes the collection's model; False where it is no longer `holder` that is."""
-        return await self._rows(tenant_id).update({"_id": uid, "reindex_job": holder}, {"$set": {"reindex_job": job_id}})
+        held = {"_id": uid, "deleted": False, "reindex_job": holder}
+        return await self._rows(tenant_id).update(held, {"$set": {"reindex_job": job_id}})
 
     async def change(self, tenant_id: str, uid: str, fields: Mapping[str, Any]) -> CollectionRecord | None:
         """Sets fields of a collection and returns it; None where it is gone."""

@@ -54,21 +54,16 @@ class MongoChunks:
             stored[row["model"]].add(int(row["ordinal"]))
         return stored
 
-    async def of_version(
-        self, tenant_id: str, collection_uid: str, document_id: str, version: int, model: str
-    ) -> list[ChunkRecord]:
-        """Returns the chunks of a document's version with their vectors of a model, in order."""
-        query = {"collection_uid": collection_uid, "document_id": document_id, "version": version, "model": model}
+    async def of_version(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[ChunkRecord]:
+        """Returns the chunks of a document's version, one for each model whose vector it has."""
+        query = {"collection_uid": collection_uid, "document_id": document_id, "version": version}
         return [ChunkRecord.model_validate(row) async for row in self._rows(tenant_id).find(query, order=[("ordinal", 1)])]
 
     async def add(self, job: JobRecord, chunks: Sequence[ChunkRecord]) -> None:
         """Stores chunks of one model; those stored already stay as they are."""
         uid = job.collection_uid
         await self._rows(job.tenant_id).insert_missing(
-            [
-                {"_id": f"{uid}/{chunk.chunk_id}/{chunk.model}", "collection_uid": uid, **chunk.model_dump()}
-                for chunk in chunks
-            ]
+            [{"_id": f"{uid}/{chunk.chunk_id}/{chunk.model}", "collection_uid": uid, **chunk.model_dump()} for chunk in chunks]
         )
 
     async def delete_model(self, tenant_id: str, collection_uid: str, model: str) -> None:
@@ -84,10 +79,10 @@ class MongoChunks:
         query = {"collection_uid": collection_uid, "document_id": document_id, "version": {"$lt": version}}
         await self._rows(tenant_id).delete(query)
 
-    async def delete_of(self, job: JobRecord) -> None:
-        """Removes the chunks of the job's version."""
+    async def delete_of(self, job: JobRecord, model: str = "") -> None:
+        """Removes the chunks of the job's version; those of one model where one is named."""
         query = {"collection_uid": job.collection_uid, "document_id": job.document_id, "version": job.version}
-        await self._rows(job.tenant_id).delete(query)
+        await self._rows(job.tenant_id).delete({**query, "model": model} if model else query)
 
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "chunks")

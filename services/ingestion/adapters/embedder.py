@@ -39,7 +39,7 @@ class MeshEmbedder:
         except grpc.aio.AioRpcError as error:
             told = from_rpc_error(error, "embedding server")
             if told.reason == ModelNotServedError.served_reason:
-                raise ModelNotServedError(model, context.collection_id, told.message) from error
+                raise ModelNotServedError(model, context.collection_id, told) from error
             raise told from error
         packed, size = response.data.vectors, response.data.dimensions * _FLOAT_BYTES
         rows = tuple(packed[start : start + size] for start in range(0, len(packed), size))

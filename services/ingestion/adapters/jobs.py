@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import Enum
 from typing import Any
 
@@ -12,14 +12,18 @@ from common.models import JobKind, JobState
 from common.store import Rows, Store
 from services.ingestion.domain.records import JobRecord
 
+_OVERTAKEN_MS = 1000
 _OPEN = [JobState.PENDING.value, JobState.RUNNING.value]
 
 
 class MongoJobs:
     """Rows of `jobs`. A lease is `available_at` in the future: a worker that goes silent loses it by itself."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_change: Callable[[str], None] | None = None) -> None:
+        """`on_change` is called with the identifier of each job that is changed here."""
         self._store = store
+        self._on_change = on_change or _nobody
+        self._looked_ms = -_OVERTAKEN_MS
 
     async def add(self, job: JobRecord) -> bool:
         """Adds a job; False where its identifier is taken."""
@@ -32,15 +36,22 @@ class MongoJobs:
 
     async def lease(self, owner: str, now_ms: int, until_ms: int) -> JobRecord | None:
         """Gives the oldest job that is available to `owner` until `until_ms`; a job whose lease ran out is available."""
-        row = await self._store.all_tenants("jobs").update_returning(
-            {"state": {"$in": _OPEN}, "available_at": {"$lte": now_ms}},
-            {
-                "$set": {"state": JobState.RUNNING.value, "owner": owner, "available_at": until_ms, "updated_at": now_ms},
-                "$inc": {"attempts": 1, "unfinished": 1},
-            },
-            order=[("available_at", 1)],
-        )
-        return None if row is None else JobRecord.model_validate(row)
+        change = {
+            "$set": {"state": JobState.RUNNING.value, "owner": owner, "available_at": until_ms, "updated_at": now_ms},
+            "$inc": {"attempts": 1, "unfinished": 1},
+        }
+        # One state after the other, each found by the index; now and then those begun first, or others overtake them for ever.
+        states = [JobState.PENDING, JobState.RUNNING]
+        if not 0 <= now_ms - self._looked_ms < _OVERTAKEN_MS:
+            states.reverse()
+            self._looked_ms = now_ms
+        for state in states:
+            available = {"state": state.value, "available_at": {"$lte": now_ms}}
+            row = await self._store.all_tenants("jobs").update_returning(available, change, order=[("available_at", 1)])
+            if row is not None:
+                self._on_change(row["_id"])
+                return JobRecord.model_validate(row)
+        return None
 
     async def forget_blobs_before(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[str]:
         """Returns the blobs that jobs for versions before `version` still name, and makes the jobs forget them."""
@@ -63,24 +74,35 @@ class MongoJobs:
         query: dict[str, Any] = {"collection_uid": collection_uid} if collection_uid else {}
         if state is not JobState.STATE_UNSPECIFIED:
             query["state"] = state.value
-        if after is not None:
-            created_at, job_id = after
-            query["$or"] = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$lt": job_id}}]
-        async for row in self._rows(tenant_id).find(query, order=[("created_at", -1), ("_id", -1)], limit=size):
+        rows, order = self._rows(tenant_id), [("created_at", -1), ("_id", -1)]
+        if after is None:
+            async for row in rows.find(query, order=order, limit=size):
+                yield JobRecord.model_validate(row)
+            return
+        # The few of the same millisecond apart from those before it: no index helps with one or the other.
+        created_at, job_id = after
+        same = [row async for row in rows.find({**query, "created_at": created_at}, order=order) if row["_id"] < job_id][:size]
+        for row in same:
             yield JobRecord.model_validate(row)
+        if left := size - len(same):
+            async for row in rows.find({**query, "created_at": {"$lt": created_at}}, order=order, limit=left):
+                yield JobRecord.model_validate(row)
 
     async def cancel(self, tenant_id: str, job_id: str, now_ms: int) -> bool:
         """Cancels a job; False, and no change, where it has ended or its version may be visible already."""
         query = {"_id": job_id, "state": {"$in": _OPEN}, "publishing": {"$ne": True}}
         change = {"state": JobState.CANCELLED.value, "error": None, "updated_at": now_ms}
-        return await self._rows(tenant_id).update(query, {"$set": change})
+        return await self._told(job_id, self._rows(tenant_id).update(query, {"$set": change}))
 
     async def retry(self, tenant_id: str, job_id: str, now_ms: int) -> bool:
         """Makes a failed job available again; False, and no change, where it has not failed or its bytes are gone."""
-        with_work = [{"blob_id": {"$ne": ""}}, {"kind": JobKind.REINDEX.value}]
-        query = {"_id": job_id, "state": JobState.FAILED.value, "$or": with_work}
+        failed = {"_id": job_id, "state": JobState.FAILED.value}
         fresh = {"failures": 0, "unfinished": 0, "error": None, "available_at": now_ms, "updated_at": now_ms}
-        return await self._rows(tenant_id).update(query, {"$set": {**fresh, "state": JobState.PENDING.value}})
+        change = {**fresh, "state": JobState.PENDING.value}
+        for with_work in ({"blob_id": {"$ne": ""}}, {"kind": JobKind.REINDEX.value}):
+            if await self._told(job_id, self._rows(tenant_id).update({**failed, **with_work}, {"$set": change})):
+                return True
+        return False
 
     async def names_blob(self, tenant_id: str, blob_id: str) -> bool:
         """Returns whether a job names these bytes."""
@@ -104,10 +126,20 @@ class MongoJobs:
             return False
         for name, value in fields.items():
             setattr(job, name, value)
+        self._on_change(job.job_id)
         return True
+
+    async def _told(self, job_id: str, changing: Awaitable[bool]) -> bool:
+        changed = await changing
+        self._on_change(job_id)
+        return changed
 
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "jobs")
+
+
+def _nobody(_: str) -> None:
+    return None
 
 
 def _plain(value: Any) -> Any:

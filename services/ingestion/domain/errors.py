@@ -46,12 +46,13 @@ class ModelNotServedError(MallaError):
     served_reason: ClassVar[str] = "MODEL_NOT_FOUND"
     """What the embedding server says."""
 
-    def __init__(self, model: str, collection_id: str, said: str) -> None:
+    def __init__(self, model: str, collection_id: str, told: MallaError) -> None:
         super().__init__(
-            f"The collection '{collection_id}' is of the embedding model '{model}'. {said} Serve it, or change the collection's "
-            f"model: malla reindex --collection {collection_id}",
+            f"The vectors of the collection '{collection_id}' are of the embedding model '{model}'. {told.message} "
+            f"Serve it again, or change the collection's model: malla reindex --collection {collection_id}",
             details={"model": model, "collection_id": collection_id},
         )
+        self.told = told
 
 
 class ReindexBusyError(MallaError):

@@ -7,16 +7,18 @@ import time
 from collections.abc import AsyncIterator
 
 from common.context import Context
-from common.errors import NotFoundError
+from common.errors import NotFoundError, UnavailableError
 from common.models import Document, Job
 from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
 from common.store import ChangeRecord
 from services.ingestion.domain.records import DocumentRecord, JobRecord
 from services.ingestion.ports import Collections, Documents, Jobs
 from services.ingestion.usecases.collections import existing
+from services.ingestion.usecases.news import JobNews, within
 from services.ingestion.usecases.publish import Publish, Retire
 
-_WATCH_POLL_S = 0.1
+# A job's changes are shown at most so often, and looked for so often where no worker of this process tells of them.
+_WATCH_LEAST_S, _WATCH_MOST_S = 0.1, 1.0
 _WATCH_REPEAT_S = 15.0
 
 
@@ -65,25 +67,41 @@ class ManageDocuments:
 class FollowJobs:
     """What a tenant sees of its jobs."""
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, news: JobNews | None = None) -> None:
         self._jobs = jobs
+        self._news = news or JobNews()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Ends every watch: a job may take longer than any grace time, and a watcher asks again."""
+        self._draining = True
+        self._news.tell_all()
 
     async def get(self, job_id: str, ctx: Context) -> Job:
         """Returns a job. Raises NotFoundError."""
         return (await self._existing(ctx.tenant_id, job_id)).view()
 
     async def watch(self, job_id: str, ctx: Context) -> AsyncIterator[Job]:
-        """Yields a job now, at each change, every 15 s of silence, and last when nothing more will happen to it."""
-        shown, shown_at = None, 0.0
-        while True:
-            job = await self._existing(ctx.tenant_id, job_id)
-            if job != shown or time.monotonic() - shown_at > _WATCH_REPEAT_S:
-                shown, shown_at = job, time.monotonic()
-                yield job.view()
-            if job.state.is_final:
-                return
-            # The worker may run in another process: the record is the one place that knows.
-            await asyncio.sleep(_WATCH_POLL_S)
+        """Yields a job now, at each change, every 15 s of silence, and last when nothing more will happen to it.
+
+        Raises NotFoundError, and UnavailableError when the server stops before that.
+        """
+        shown, shown_at, patience_s = None, 0.0, 0.0
+        with self._news.followed(job_id) as arrived:
+            while True:
+                arrived.clear()
+                job = await self._existing(ctx.tenant_id, job_id)
+                # The worker may run in another process: the record is the one place that knows.
+                patience_s = min(_WATCH_MOST_S, 2 * patience_s) if job == shown else _WATCH_LEAST_S
+                if job != shown or time.monotonic() - shown_at > _WATCH_REPEAT_S:
+                    shown, shown_at = job, time.monotonic()
+                    yield job.view()
+                if job.state.is_final:
+                    return
+                if self._draining:
+                    raise UnavailableError("ingestion server", "It restarts and the job goes on: watch it again.")
+                await asyncio.sleep(_WATCH_LEAST_S)
+                await within(patience_s - _WATCH_LEAST_S, arrived)
 
     async def _existing(self, tenant_id: str, job_id: str) -> JobRecord:
         job = await self._jobs.get(tenant_id, job_id)

@@ -21,25 +21,27 @@ class EmbedBatch:
         self._embedder = embedder
         self._accounts = accounts
 
-    async def __call__(self, job: JobRecord, first: int, texts: Sequence[str]) -> Vectors:
+    async def __call__(self, job: JobRecord, batch: str, texts: Sequence[str], model: str) -> Vectors:
         """Returns the vectors; their row is durable then.
 
         Args:
             job: Whose batch it is.
-            first: Position of the first chunk of its batch. With job and version it is the key of the row: a batch that is
-                embedded again after a crash counts once.
+            batch: Names the batch in the job, and with it is the key of the row: a batch that is embedded again after a crash
+                counts once.
             texts: What is embedded.
+            model: The model; empty for the embedding server's own.
 
         Raises:
             BudgetExceededError: The tenant has too few tokens left; none was spent.
-            MallaError: The embedding server cannot.
+            ModelNotServedError: The embedding server does not serve the model.
+            MallaError: It cannot.
         """
         ctx = _context(job)
-        key = f"{job.job_id}/{job.version}/{first}/{_STAGE}"
+        key = f"{job.job_id}/{batch}/{_STAGE}"
         most = sum(2 * estimate_tokens(text) + 8 for text in texts)
         kept = await self._accounts.reserve(ctx, key=key, token_type=TOKEN_TYPE_EMBEDDING, tokens=most)
         try:
-            vectors = await self._embedder.embed(texts, job.context)
+            vectors = await self._embedder.embed(texts, job.context, model)
         except BaseException:
             await self._accounts.release(kept)
             raise

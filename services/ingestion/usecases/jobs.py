@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from common.context import Context
 from common.errors import InvalidArgumentError, NotFoundError
-from common.models import Error, Job, JobState
+from common.models import Error, Job, JobKind, JobState
 from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
 from common.store import now_ms
 from services.ingestion.domain.errors import JobStateError
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.ports import Blobs, Chunks, Collections, Documents, Jobs
 from services.ingestion.usecases.collections import existing
+from services.ingestion.usecases.reindex import Abandon
 
 log = logging.getLogger("malla.ingestion")
 
@@ -26,13 +27,17 @@ _CANCELLED = Error(
 class Release:
     """Removes what a cancelled job stored."""
 
-    def __init__(self, jobs: Jobs, chunks: Chunks, blobs: Blobs) -> None:
+    def __init__(self, jobs: Jobs, chunks: Chunks, blobs: Blobs, abandon: Abandon) -> None:
         self._jobs = jobs
         self._chunks = chunks
         self._blobs = blobs
+        self._abandon = abandon
 
     async def __call__(self, job: JobRecord) -> None:
         """Removes the job's chunks and bytes. Can be repeated."""
+        if job.kind is JobKind.REINDEX:
+            await self._abandon(job)
+            return
         await self._chunks.delete_of(job)
         if job.blob_id:
             await self._blobs.delete(job.tenant_id, job.blob_id)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, TypeVar
 
-from common.errors import NotFoundError, UnreadableDocumentError
+from common.errors import MallaError, NotFoundError, UnreadableDocumentError
 from common.models import JobStage, JobState
 from common.store import ChangeRecord, ChunkRecord, now_ms
+from common.tasks import stop
+from services.ingestion.domain.errors import ModelChangedError
 from services.ingestion.domain.records import Extracted, JobRecord, Passage, searchable_metadata
 from services.ingestion.observing import tried
-from services.ingestion.ports import Blobs, Chunks, Collections, Documents, Embedder, Jobs, Reader
+from services.ingestion.ports import Blobs, Changes, Chunks, Collections, Documents, Embedder, Jobs, Reader
 from services.ingestion.usage_ports import Accounts
 from services.ingestion.usecases.embedding import EmbedBatch
 from services.ingestion.usecases.publish import Publish, Retire
+
+log = logging.getLogger("malla.ingestion")
+
+T = TypeVar("T")
+
+_SHOWN_AFTER_S = 0.25
 
 
 class LeaseLostError(Exception):
@@ -26,6 +37,7 @@ class Adapters:
     """What a job's work touches."""
 
     collections: Collections
+    changes: Changes
     documents: Documents
     jobs: Jobs
     chunks: Chunks
@@ -67,41 +79,71 @@ class ProcessJob:
         if await self._a.collections.get(job.tenant_id, job.collection_id) is None:
             raise NotFoundError("collection", job.collection_id, "It was deleted while the document waited.")
         await self._a.documents.register(job)
-        await self._change(job, stage=JobStage.EXTRACT)
         data = await self._a.blobs.read(job.tenant_id, job.blob_id)
-        extracted = await self._a.reader.extract(data, job.content_type)
-        await self._change(job, stage=JobStage.CHUNK)
-        passages = await self._a.reader.chunk(extracted)
+        extracted = await self._shown(job, JobStage.EXTRACT, self._a.reader.extract(data, job.content_type))
+        passages = await self._shown(job, JobStage.CHUNK, self._a.reader.chunk(extracted))
         if not passages:
             raise UnreadableDocumentError("The document holds no text. A scanned document needs text recognition first.")
-        await self._embed(job, extracted, passages)
-        await self._make_visible(job, len(passages))
+        last = await self._a.changes.last(job.tenant_id, job.collection_uid)
+        model = "" if last is None else last.model
+        while True:
+            model = await self._embed(job, extracted, passages, model)
+            await self._embed_ahead(job, extracted, passages, model)
+            try:
+                return await self._make_visible(job, len(passages), model)
+            except ModelChangedError as changed:
+                await self._change(job, publishing=False)
+                await self._a.chunks.delete_of(job, model)
+                model = changed.model
 
-    async def _embed(self, job: JobRecord, extracted: Extracted, passages: Sequence[Passage]) -> None:
+    async def _embed(self, job: JobRecord, extracted: Extracted, passages: Sequence[Passage], model: str) -> str:
+        """Stores the missing vectors of a model, and returns it: where none is given, the one begun with or the server's."""
         title = job.metadata.title or extracted.title or job.filename or job.document_id
         metadata = searchable_metadata(job, title)
-        stored = await self._a.chunks.ordinals(job)
-        missing = [i for i in range(len(passages)) if i not in stored]
+        stored = {} if job.attempts == 1 else await self._a.chunks.ordinals(job)
+        model = model or _begun_with(stored)
+        missing = [i for i in range(len(passages)) if i not in stored.get(model, ())]
         done = len(passages) - len(missing)
-        await self._change(job, stage=JobStage.EMBED, chunks_total=len(passages), chunks_done=done)
+        begun = {"chunks_total": len(passages), "chunks_done": done, "embedded_with": job.embedded_with or model}
+        await self._change(job, stage=JobStage.EMBED, **begun)
         # The same batches each time, whatever is stored of them already: a batch is what is counted once.
         for first, ordinals in _batches(missing, self._batch):
-            texts = [_embedded_text(title, passages[i]) for i in ordinals]
-            vectors = await self._embed_batch(job, first, texts)
+            texts = [embedded_text(title, passages[i].heading, passages[i].text) for i in ordinals]
+            vectors = await self._embed_batch(job, _batch_name(job, first, model), texts, model)
+            model = vectors.model
             chunks = [
                 _chunk(job, i, passages[i], row, vectors.model, metadata) for i, row in zip(ordinals, vectors.rows, strict=True)
             ]
             await self._a.chunks.add(job, chunks)
             done += len(ordinals)
-            # News of any kind: a job that gets on is not the one that kills its workers.
-            await self._change(job, chunks_done=done, unfinished=0)
+            if done == len(passages) and job.embedded_with:
+                job.chunks_done = done  # What comes next says so.
+            else:
+                # News of any kind: a job that gets on is not the one that kills its workers.
+                await self._change(job, chunks_done=done, unfinished=0, embedded_with=job.embedded_with or model)
+        return model
 
-    async def _make_visible(self, job: JobRecord, chunks: int) -> None:
-        await self._change(job, stage=JobStage.PUBLISH, publishing=True)
-        mine = ChangeRecord(seq=0, document_id=job.document_id, version=job.version, chunks=chunks, job_id=job.job_id)
+    async def _embed_ahead(self, job: JobRecord, extracted: Extracted, passages: Sequence[Passage], model: str) -> None:
+        """Stores vectors of the model that the collection moves to, too: then documents cannot outrun the move."""
+        collection = await self._a.collections.get(job.tenant_id, job.collection_id)
+        if collection is None or not collection.reindex_job:
+            return
+        moving = await self._a.jobs.get(job.tenant_id, collection.reindex_job)
+        if moving is None or moving.state.is_final or moving.model == model:
+            return
+        try:
+            await self._embed(job, extracted, passages, moving.model)
+        except MallaError as error:
+            log.info("not embedded for the model to come, which the reindex will do: %s", error.message)
+
+    async def _make_visible(self, job: JobRecord, chunks: int, model: str) -> None:
+        await self._change(job, stage=JobStage.PUBLISH, publishing=True, chunks_done=job.chunks_done, unfinished=0)
+        mine = ChangeRecord(
+            seq=0, document_id=job.document_id, version=job.version, chunks=chunks, job_id=job.job_id, model=model
+        )
         change = await self._publish(job.tenant_id, job.collection_uid, mine)
         await self._a.documents.apply(job, change)
-        await self._a.collections.raise_seq(job.tenant_id, job.collection_uid, change.seq)
+        await self._a.collections.raise_seq(job.tenant_id, job.collection_uid, change)
         await self._retire(job.tenant_id, job.collection_uid, job.document_id, change.version)
         await self._change(job, state=JobState.SUCCEEDED, seq=change.seq, error=None)
 
@@ -110,6 +152,17 @@ class ProcessJob:
         now = await self._a.jobs.get(job.tenant_id, job.job_id)
         if now is not None and now.state is JobState.CANCELLED:
             await self._a.chunks.delete_of(job)
+
+    async def _shown(self, job: JobRecord, stage: JobStage, step: Coroutine[Any, Any, T]) -> T:
+        """Takes a step of the work, and says so where it takes long enough to be seen: for most documents it does not."""
+        working = asyncio.create_task(step)
+        try:
+            done, _ = await asyncio.wait([working], timeout=_SHOWN_AFTER_S)
+            if not done:
+                await self._change(job, stage=stage)
+            return await working
+        finally:
+            await stop([working])
 
     async def _change(self, job: JobRecord, **fields: object) -> None:
         if not await self._a.jobs.change(job, **fields, updated_at=now_ms()):
@@ -122,10 +175,19 @@ def _batches(missing: Sequence[int], size: int) -> Iterator[tuple[int, list[int]
         yield number * size, list(ordinals)
 
 
-def _embedded_text(title: str, passage: Passage) -> str:
-    # The title and headings say what a passage is about when its own words do not.
-    above = [part for part in (title, passage.heading) if part]
-    return "\n".join([*above, passage.text])
+def _begun_with(stored: Mapping[str, set[int]]) -> str:
+    """Returns the model that most stored chunks have vectors of; empty without any."""
+    return max(stored, key=lambda model: len(stored[model]), default="")
+
+
+def _batch_name(job: JobRecord, first: int, model: str) -> str:
+    name = f"{job.version}/{first}"
+    return name if job.embedded_with in ("", model) else f"{name}/{model}"
+
+
+def embedded_text(title: str, heading: str, text: str) -> str:
+    """Returns what is embedded of a passage: title and headings say what it is about when its own words do not."""
+    return "\n".join([*(part for part in (title, heading) if part), text])
 
 
 def _chunk(job: JobRecord, ordinal: int, passage: Passage, row: bytes, model: str, metadata: dict[str, object]) -> ChunkRecord:

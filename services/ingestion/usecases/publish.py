@@ -45,6 +45,8 @@ class Retire:
 
     async def __call__(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> None:
         """Removes the versions of a document before `version`."""
+        if version <= 1:
+            return
         await self._chunks.delete_before(tenant_id, collection_uid, document_id, version)
         for blob_id in await self._jobs.forget_blobs_before(tenant_id, collection_uid, document_id, version):
             await self._blobs.delete(tenant_id, blob_id)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from common.errors import Code, InternalError, MallaError
-from common.models import Error, JobState
+from common.models import Error, JobKind, JobState
 from common.store import now_ms
 from common.tasks import stop
 from services.ingestion.domain.errors import WorkerDiedError
@@ -18,6 +18,7 @@ from services.ingestion.domain.identifiers import new_id
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.ports import Documents, Jobs
 from services.ingestion.usecases.process import LeaseLostError, ProcessJob
+from services.ingestion.usecases.reindex import ReindexCollection
 
 log = logging.getLogger("malla.ingestion")
 
@@ -44,15 +45,22 @@ class WorkRules:
 class Worker:
     """Works on jobs until cancelled."""
 
-    def __init__(self, jobs: Jobs, documents: Documents, process: ProcessJob, rules: WorkRules) -> None:
+    def __init__(
+        self, jobs: Jobs, documents: Documents, process: ProcessJob, reindex: ReindexCollection, rules: WorkRules
+    ) -> None:
         self._jobs = jobs
         self._documents = documents
-        self._process = process
+        self._work_of: Mapping[JobKind, ProcessJob | ReindexCollection] = {
+            JobKind.INGEST: process,
+            JobKind.REINDEX: reindex,
+        }
         self._rules = rules
         self._arrived = asyncio.Event()
+        self.is_waiting = False
 
     def wake(self) -> None:
         """Says that a job was added."""
+        self.is_waiting = False
         self._arrived.set()
 
     async def run(self) -> None:
@@ -74,11 +82,14 @@ class Worker:
                 await asyncio.sleep(self._rules.poll_s)
 
     async def _wait_for_work(self) -> None:
+        self.is_waiting = True
         try:
             async with asyncio.timeout(self._rules.poll_s):
                 await self._arrived.wait()
         except TimeoutError:
             return
+        finally:
+            self.is_waiting = False
 
     async def _work(self, job: JobRecord) -> None:
         if job.unfinished > self._rules.max_attempts:
@@ -87,7 +98,7 @@ class Worker:
         log.info("job begins", extra=_facts(job))
         try:
             async with self._lease_kept(job):
-                await self._process(job)
+                await self._work_of[job.kind](job)
             log.info("job succeeded", extra=_facts(job))
         except asyncio.CancelledError:
             # A server that stops is no sign against the job, and the next one need not wait for the lease to run out.

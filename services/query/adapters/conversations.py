@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from common.store import Rows, Store
+from common.store import Rows, Store, again
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
 
 
@@ -29,15 +29,19 @@ class MongoConversations:
     ) -> AsyncIterator[ConversationRecord]:
         """Yields at most `size` conversations, the last active first, after the one of that time and session."""
         query: dict[str, Any] = {"handed_off": True} if handed_off else {}
+        pages = [query]
         if before is not None:
+            # The few of the same millisecond apart from those before it: no index helps with one or the other.
             updated_at, session_id = before
-            query["$or"] = [
-                {"updated_at": {"$lt": updated_at}},
-                {"updated_at": updated_at, "session_id": {"$gt": session_id}},
-            ]
-        order = [("updated_at", -1), ("session_id", 1)]
-        async for row in self._rows(tenant_id).find(query, order=order, limit=size):
-            yield ConversationRecord.model_validate(row)
+            same = {"updated_at": updated_at, "session_id": {"$gt": session_id}}
+            pages = [{**query, **same}, {**query, "updated_at": {"$lt": updated_at}}]
+        for page in pages:
+            order = [("updated_at", -1), ("session_id", 1)]
+            async for row in self._rows(tenant_id).find(page, order=order, limit=size):
+                yield ConversationRecord.model_validate(row)
+                size -= 1
+            if not size:
+                return
 
     async def delete(self, tenant_id: str, session_id: str) -> bool:
         """Deletes a conversation with its turns; False where there is none."""
@@ -57,20 +61,23 @@ class MongoConversations:
 
     async def change(self, tenant_id: str, uid: str, owner: str, fields: dict[str, Any]) -> bool:
         """Changes fields of a conversation whose turn `owner` has; False, and no change, where it has not."""
-        return await self._rows(tenant_id).update({"uid": uid, "owner": owner}, {"$set": fields})
+        wanted = {"uid": uid, "owner": owner}
+        return await again(lambda: self._rows(tenant_id).update(wanted, {"$set": fields}))
 
     async def add_turns(self, tenant_id: str, turns: Sequence[TurnRecord]) -> None:
         """Adds the turns whose identifier is not taken."""
-        await self._turns(tenant_id).insert_missing([turn.model_dump(mode="json", by_alias=True) for turn in turns])
+        rows = [turn.model_dump(mode="json", by_alias=True) for turn in turns]
+        await again(lambda: self._turns(tenant_id).insert_missing(rows))
 
     async def get_turn(self, tenant_id: str, message_id: str) -> TurnRecord | None:
         """Returns a turn."""
         row = await self._turns(tenant_id).find_one({"_id": message_id})
         return None if row is None else TurnRecord.model_validate(row)
 
-    async def change_turn(self, tenant_id: str, message_id: str, fields: dict[str, Any]) -> None:
-        """Changes fields of a turn."""
-        await self._turns(tenant_id).update({"_id": message_id}, {"$set": fields})
+    async def change_turn(self, tenant_id: str, message_id: str, fields: dict[str, Any], *, owner: str = "") -> bool:
+        """Changes fields of a turn; False, and no change, where there is none or, if named, `owner` does not write it."""
+        wanted = {"_id": message_id, "owner": owner} if owner else {"_id": message_id}
+        return await again(lambda: self._turns(tenant_id).update(wanted, {"$set": fields}))
 
     async def turns(self, tenant_id: str, uid: str, *, last: int = 0) -> list[TurnRecord]:
         """Returns the last turns of a conversation, oldest first; all of them for 0."""

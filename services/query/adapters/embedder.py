@@ -29,9 +29,13 @@ class MeshEmbedder:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = rpc.InternalEmbeddingServiceStub(channel)
 
-    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
-        """Returns the texts' vectors. Raises MallaError where the embedding server cannot."""
-        request = pb.InternalEmbedRequest(texts=texts, kind=kind.value, priority=pb.InternalEmbedRequest.INTERACTIVE)
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context, model: str = "") -> Vectors:
+        """Returns the texts' vectors of a model, of the embedding server's own where none is named.
+
+        Raises MallaError where the embedding server cannot: of the reason NOT_SERVED where it does not serve the model.
+        """
+        priority = pb.InternalEmbedRequest.INTERACTIVE
+        request = pb.InternalEmbedRequest(texts=texts, kind=kind.value, priority=priority, model=model)
         try:
             response = await self._stub.InternalEmbed(request, **call_options(ctx, most_s=_TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
@@ -49,19 +53,19 @@ class CachedEmbedder:
     def __init__(self, embedder: MeshEmbedder, size: int) -> None:
         self._embedder = embedder
         self._size = size
-        self._known: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str], Vectors] = OrderedDict()
 
-    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context) -> Vectors:
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context, model: str = "") -> Vectors:
         """Returns the texts' vectors; a remembered question's usage is all `cached_tokens`."""
         if kind is not EmbeddingKind.QUERY or len(texts) != 1:
-            return await self._embedder.embed(texts, kind, ctx)
-        key = (ctx.tenant_id, texts[0])
+            return await self._embedder.embed(texts, kind, ctx, model)
+        key = (ctx.tenant_id, model, texts[0])
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
             usage = known.usage.model_copy(update={"cached_tokens": known.usage.input_tokens})
             return Vectors(known.rows, known.model, usage)
-        made = await self._embedder.embed(texts, kind, ctx)
+        made = await self._embedder.embed(texts, kind, ctx, model)
         self._known[key] = made
         if len(self._known) > self._size:
             self._known.popitem(last=False)

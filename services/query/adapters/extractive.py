@@ -72,8 +72,9 @@ class ExtractiveAnswerer:
     async def _nearest(
         self, question: Question, passages: Sequence[SearchResult], candidates: list[Statement], ctx: Context
     ) -> tuple[list[Statement], TokenUsage]:
-        asked = await self._embedder.embed([question.text], EmbeddingKind.QUERY, ctx)
         said = await self._embedder.embed([statement.text for statement in candidates], EmbeddingKind.PASSAGE, ctx)
+        # Of the same model, by name: then it is the vector that the search remembered.
+        asked = await self._embedder.embed([question.text], EmbeddingKind.QUERY, ctx, said.model)
         passage_scores = np.array([passages[statement.passage].score for statement in candidates])
         words = np.array(overlaps(question.text, candidates))
         scores = said.rows @ asked.rows[0] + _PASSAGE_WEIGHT * passage_scores + _WORDS_WEIGHT * words

@@ -136,13 +136,9 @@ class ConfiguredAnswerer:
         """Returns what the chosen answerer may take."""
         return self._chosen.most_tokens(question, passages)
 
-    async def answer(
-        self, question: Question, passages: Sequence[SearchResult], ctx: Context
-    ) -> AsyncGenerator[AnswerItem, None]:
-        """Yields what the chosen answerer yields."""
-        async with aclosing(self._chosen.answer(question, passages, ctx)) as answer:
-            async for item in answer:
-                yield item
+    def answer(self, question: Question, passages: Sequence[SearchResult], ctx: Context) -> AsyncGenerator[AnswerItem, None]:
+        """Returns what the chosen answerer yields."""
+        return self._chosen.answer(question, passages, ctx)
 
     @property
     def _chosen(self) -> Answerer:

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from common.store import ChangeRecord, ChunkRecord, CollectionRecord, Store
+from common.store import ChangeRecord, ChunkRecord, CollectionRecord, Store, held_name
 
 Row = dict[str, Any]
 
 _ALL_BUT_IDS = ("text", "heading", "vector", "metadata", "page", "start_offset", "end_offset", "model")
-# A few documents are found faster one by one: the embedded database reads all chunks to find those of several.
-_ONE_BY_ONE = 8
+# Finding one document costs as much as reading so many chunks; with `$in` the embedded database reads all there are.
+_CHUNKS_A_FIND = 10
 
 
 class MongoRecord:
@@ -43,30 +43,39 @@ class MongoRecord:
         return None if row is None else ChangeRecord.model_validate(row)
 
     async def chunks_of(
-        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]
+        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str
     ) -> Mapping[str, Sequence[ChunkRecord]]:
-        """Returns the chunks of one version of each document, in order, by document; nothing for a version that has none."""
+        """Returns the chunks of one version of each document with their vectors of a model, in order, by document.
+
+        Nothing for a version that has none; vectors of any model where none is named.
+        """
         found: defaultdict[str, list[ChunkRecord]] = defaultdict(list)
-        async for row in self._chunks(tenant_id, collection_uid, versions):
+        async for row in self._chunks(tenant_id, collection_uid, versions, model):
             found[row["document_id"]].append(ChunkRecord.model_validate(row))
         return found
 
-    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int]) -> Sequence[str]:
-        """Returns the identifiers of the chunks of one version of each document."""
-        rows = self._chunks(tenant_id, collection_uid, versions, omit=_ALL_BUT_IDS)
+    async def chunk_ids(self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str) -> Sequence[str]:
+        """Returns the identifiers of the same chunks."""
+        rows = self._chunks(tenant_id, collection_uid, versions, model, omit=_ALL_BUT_IDS)
         return [str(row["chunk_id"]) async for row in rows]
 
     async def _chunks(
-        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], omit: Sequence[str] = ()
+        self, tenant_id: str, collection_uid: str, versions: Mapping[str, int], model: str, omit: Sequence[str] = ()
     ) -> AsyncIterator[Row]:
+        if not versions:
+            return
         rows = self._store.rows(tenant_id, "chunks")
-        if len(versions) <= _ONE_BY_ONE:
+        wanted = {"collection_uid": collection_uid, **({"model": model} if model else {})}
+        first, last = min(versions, key=held_name), max(versions, key=held_name)
+        between = {"collection_uid": collection_uid, "document_id": {"$gte": first, "$lte": last}}
+        if len(versions) == 1 or await rows.count(between) > _CHUNKS_A_FIND * len(versions):
             for name, version in versions.items():
-                query = {"collection_uid": collection_uid, "document_id": name, "version": version}
+                query = {**wanted, "document_id": name, "version": version}
                 async for row in rows.find(query, order=[("ordinal", 1)], omit=omit):
                     yield row
             return
-        query = {"collection_uid": collection_uid, "document_id": {"$in": list(versions)}}
-        async for row in rows.find(query, order=[("document_id", 1), ("version", 1), ("ordinal", 1)], omit=omit):
-            if row["version"] == versions[row["document_id"]]:
+        async for row in rows.find(
+            {**wanted, **between}, order=[("document_id", 1), ("version", 1), ("ordinal", 1)], omit=omit
+        ):
+            if row["version"] == versions.get(row["document_id"]):
                 yield row

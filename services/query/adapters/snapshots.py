@@ -32,7 +32,7 @@ from services.query.ports import VectorIndex
 
 log = logging.getLogger("malla.query.snapshots")
 
-FORMAT = f"1, text {TEXT_FORMAT}, analysis {ANALYSIS_FORMAT}, tantivy {version('tantivy')}"
+FORMAT = f"2, text {TEXT_FORMAT}, analysis {ANALYSIS_FORMAT}, tantivy {version('tantivy')}"
 """What wrote a snapshot. One that was written by anything else is made anew from the record."""
 
 _MANIFEST, _PASSAGES, _LEXICAL = "manifest.json", "passages.jsonl", "lexical"
@@ -62,6 +62,7 @@ class Manifest:
     language: str
     seq: int
     mark: str
+    model: str
     size_bytes: int
     passages: int
     vectors: dict[str, str]
@@ -131,7 +132,7 @@ class FolderSnapshots:
             contents.lexical.save(folder / _LEXICAL)
             with (folder / _PASSAGES).open("wb") as file:
                 file.writelines(line + b"\n" for line in contents.passages.lines())
-            seq, mark, count = contents.seq, contents.mark, len(contents.passages)
+            seq, mark, model, count = contents.seq, contents.mark, contents.model, len(contents.passages)
         files = {str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)] for path in _files(folder)}
         for path in (*_files(folder), folder / _LEXICAL, folder):
             _to_disk(path)
@@ -143,6 +144,7 @@ class FolderSnapshots:
             language=collection.language,
             seq=seq,
             mark=mark,
+            model=model,
             size_bytes=index.size_bytes,
             passages=count,
             vectors=vectors,
@@ -183,7 +185,7 @@ class FolderSnapshots:
         counts = {len(passages), len(lexical), sum(len(index) for index in vectors.values())}
         if counts != {manifest.passages}:
             raise DamagedError(f"its parts hold {sorted(counts)} passages, not {manifest.passages} each")
-        return IndexContents(manifest.seq, manifest.mark, passages, vectors, lexical)
+        return IndexContents(manifest.seq, manifest.mark, passages, vectors, lexical, manifest.model)
 
     def size_of(self, collection: CollectionRecord) -> int:
         """Returns about what an index would take in memory; 0 where none is kept."""

@@ -36,6 +36,8 @@ class TurnRecord(BaseModel):
     Attributes:
         number: Counts the turns of its conversation, from 1.
         handoff_reason: Why a human got the message that it is or answers; empty where none did.
+        owner: The call that writes it: one that lost the conversation's turn meanwhile cannot.
+        tries: How often it was begun to be answered.
     """
 
     message_id: str = Field(alias="_id")
@@ -51,6 +53,8 @@ class TurnRecord(BaseModel):
     finish_reason: str = ""
     handoff_reason: str = ""
     latency_ms: int = 0
+    owner: str = ""
+    tries: int = 1
     created_at: int
 
     def settled(self) -> TurnRecord:

@@ -91,6 +91,7 @@ class IndexContents:
     passages: Passages
     vectors: Mapping[str, VectorIndex]
     lexical: LexicalIndex
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class CollectionIndex:
         uid: The collection's.
         seq: Number of the last change that is in.
         mark: Says which change that was, for logs of the same length can differ.
+        model: The embedding model that all its vectors are of, for good: another model's index is another one. Empty for one of
+            records that do not say.
     """
 
     uid: str
@@ -128,6 +131,7 @@ class CollectionIndex:
     make_vector_index: MakeVectorIndex
     seq: int = 0
     mark: str = ""
+    model: str = ""
     _vectors: dict[str, VectorIndex] = field(default_factory=dict)
     _passages: Passages = field(default_factory=Passages)
     _next_key: int = 0
@@ -137,7 +141,7 @@ class CollectionIndex:
     @classmethod
     def restored(cls, uid: str, contents: IndexContents, make_vector_index: MakeVectorIndex) -> CollectionIndex:
         """Returns the index that had these contents."""
-        index = cls(uid, contents.lexical, make_vector_index, contents.seq, contents.mark)
+        index = cls(uid, contents.lexical, make_vector_index, contents.seq, contents.mark, contents.model)
         index._vectors, index._passages = dict(contents.vectors), contents.passages
         index._next_key = contents.passages.last_key + 1
         return index
@@ -172,7 +176,7 @@ class CollectionIndex:
     def still(self) -> Iterator[IndexContents]:
         """Keeps changes waiting, but not searches, while the block reads the contents."""
         with self._changing:
-            yield IndexContents(self.seq, self.mark, self._passages, self._vectors, self.lexical)
+            yield IndexContents(self.seq, self.mark, self._passages, self._vectors, self.lexical, self.model)
 
     def update(self, updates: Sequence[DocumentUpdate], seq: int, mark: str = "") -> None:
         """Brings documents to their state at change `seq`, all in one step for any search.

@@ -64,6 +64,8 @@ class CheckIndexes:
     async def _compared(self, collection: CollectionRecord, ctx: Context) -> tuple[CollectionIndex, list[str]]:
         for attempt in range(1, _ATTEMPTS + 1):
             index = await self.follow.at_least(collection, 0, ctx)
+            await self.follow.settled(collection)
+            index = await self.follow.at_least(collection, 0, ctx)
             held = await asyncio.to_thread(index.inventory)
             log = await self.record.changes_after(collection.tenant_id, collection.uid, 0)
             head = log[-1].seq if log else 0
@@ -73,18 +75,18 @@ class CheckIndexes:
             wanted = _visible(change for change in log if change.seq <= held.seq)
             differences = list(islice(_differences(held, head, wanted), _DIFFERENCES))
             if not differences and held.seq == head:
-                differences = await self._different_chunks(collection, held, wanted)
+                differences = await self._different_chunks(collection, held, wanted, index.model)
             return index, differences
         raise AssertionError("the last attempt returns")
 
     async def _different_chunks(
-        self, collection: CollectionRecord, held: Inventory, wanted: Mapping[str, ChangeRecord]
+        self, collection: CollectionRecord, held: Inventory, wanted: Mapping[str, ChangeRecord], model: str
     ) -> list[str]:
-        documents = list(wanted)
+        documents = sorted(wanted)
         chunk_ids: list[str] = []
         for begin in range(0, len(documents), _DOCUMENTS_A_TRIP):
             versions = {name: wanted[name].version for name in documents[begin : begin + _DOCUMENTS_A_TRIP]}
-            chunk_ids += await self.record.chunk_ids(collection.tenant_id, collection.uid, versions)
+            chunk_ids += await self.record.chunk_ids(collection.tenant_id, collection.uid, versions, model)
         if checksum_of(chunk_ids) == held.checksum:
             return []
         change = await self.record.change(collection.tenant_id, collection.uid, held.seq + 1)
@@ -95,7 +97,7 @@ class CheckIndexes:
 
 def _visible(log: Iterator[ChangeRecord]) -> Mapping[str, ChangeRecord]:
     """Returns the change that made each visible document what it is; documents without passages are in no index."""
-    last = {change.document_id: change for change in log}
+    last = {change.document_id: change for change in log if not change.switches}
     return {name: change for name, change in last.items() if not change.deleted and change.chunks}
 
 

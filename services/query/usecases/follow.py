@@ -17,7 +17,7 @@ from common.tasks import stop
 from services.query.domain.collection_index import CollectionIndex
 from services.query.index_ports import Snapshots
 from services.query.ports import MakeLexicalIndex, MakeVectorIndex, Record, Run
-from services.query.usecases.replay import BrokenIndexError, Replay
+from services.query.usecases.replay import BrokenIndexError, OtherModelError, Replay
 
 log = logging.getLogger("malla.query.follow")
 
@@ -30,6 +30,7 @@ class Followed:
 
     Attributes:
         work: Opens the index or brings it up to the record; it goes on when the search that wanted it has given up.
+        successor: Makes the index of another embedding model, while this one goes on answering as it is.
         used: The higher, the later it was searched.
         kept_seq: The change its snapshot holds; 0 without one.
         unkept: Passages that came since.
@@ -39,6 +40,7 @@ class Followed:
     collection: CollectionRecord
     index: CollectionIndex | None = None
     work: asyncio.Task[None] | None = None
+    successor: asyncio.Task[None] | None = None
     used: int = 0
     kept_seq: int = 0
     unkept: int = 0
@@ -88,6 +90,8 @@ class FollowCollections:
     async def at_least(self, collection: CollectionRecord, min_seq: int, ctx: Context) -> CollectionIndex:
         """Returns the collection's index with all that is visible in it, and at least change `min_seq`.
 
+        While the index of another embedding model is made, it is the old one, as it was when the collection changed to it.
+
         Raises DeadlineError when `min_seq` is not reached in time, and what reading the record raises.
         """
         wanted = max(min_seq, collection.seq)
@@ -97,6 +101,11 @@ class FollowCollections:
             followed.used = next(self._uses)
             if followed.index is not None and followed.index.seq >= wanted:
                 return followed.index
+            if followed.successor is not None and followed.index is not None:
+                if followed.index.seq >= min_seq:
+                    return followed.index
+                await _patient(followed.successor, give_up, wanted, collection)
+                continue
             joined = followed.work is not None
             await self._work_on(followed, give_up, wanted)
             behind = followed.index is None or followed.index.seq < wanted
@@ -104,6 +113,12 @@ class FollowCollections:
                 if time.monotonic() + _POLL_S > give_up:
                     raise _too_late(wanted, collection)
                 await asyncio.sleep(_POLL_S)  # the change is another server's to make
+
+    async def settled(self, collection: CollectionRecord) -> None:
+        """Waits until no index of another embedding model is being made. Raises what making it raised."""
+        successor = self._of(collection).successor
+        if successor is not None:
+            await asyncio.shield(successor)
 
     async def open(self, collection: CollectionRecord) -> None:
         """Brings a collection's index into memory, as if it was searched long ago."""
@@ -113,7 +128,9 @@ class FollowCollections:
 
     def forget(self, tenant_id: str, collection_id: str) -> None:
         """Frees the index of a collection that is gone."""
-        self._followed.pop((tenant_id, collection_id), None)
+        gone = self._followed.pop((tenant_id, collection_id), None)
+        if gone is not None and gone.successor is not None:
+            gone.successor.cancel()
 
     async def discard(self, collection: CollectionRecord) -> None:
         """Removes a collection's index and snapshot, which its next search makes anew from the record."""
@@ -140,7 +157,7 @@ class FollowCollections:
         for followed in self.resident:
             if not self.memory_bytes or self.size_bytes + needed_bytes <= self.memory_bytes:
                 return
-            if followed is spare or followed.work is not None:
+            if followed is spare or followed.work is not None or followed.successor is not None:
                 continue
             used = followed.used
             await self.keep(followed)
@@ -150,7 +167,8 @@ class FollowCollections:
 
     async def close(self) -> None:
         """Stops what is going on."""
-        await stop([followed.work for followed in self._followed.values() if followed.work is not None])
+        tasks = [task for followed in self._followed.values() for task in (followed.work, followed.successor)]
+        await stop([task for task in tasks if task is not None])
 
     def _of(self, collection: CollectionRecord) -> Followed:
         key = (collection.tenant_id, collection.collection_id)
@@ -165,19 +183,48 @@ class FollowCollections:
             step = self._open if followed.index is None else self._catch_up
             followed.work = asyncio.create_task(step(followed), name="follow")
             followed.work.add_done_callback(_ended(followed))
-        task = followed.work
-        patience = None if give_up == float("inf") else max(0.0, give_up - time.monotonic())
-        done, _ = await asyncio.wait({task}, timeout=patience)
-        if not done:
-            raise _too_late(wanted, followed.collection)
-        task.result()
+        await _patient(followed.work, give_up, wanted, followed.collection)
 
     async def _open(self, followed: Followed) -> None:
         index = await self._restored(followed)
-        if index is None:
-            lexical = self.make_lexical_index(followed.collection.language)
-            index = CollectionIndex(followed.collection.uid, lexical, self.make_vector_index)
-        passages = await self._replay.fill(followed.collection, index)
+        if index is not None:
+            try:
+                passages = await self._replay.fill(followed.collection, index)
+            except OtherModelError:
+                followed.index = index
+                self._succeed(followed)
+                return
+        else:
+            index, passages = await self._made(followed.collection)
+        followed.index = index
+        _note(followed, passages)
+        await self.make_room(spare=followed)
+
+    async def _made(self, collection: CollectionRecord) -> tuple[CollectionIndex, int]:
+        """Returns an index made from the record, and how many passages it has."""
+        while True:
+            lexical = self.make_lexical_index(collection.language)
+            index = CollectionIndex(collection.uid, lexical, self.make_vector_index)
+            try:
+                return index, await self._replay.fill(collection, index)
+            except OtherModelError:
+                continue  # it changed again meanwhile, and these vectors may be gone
+
+    def _succeed(self, followed: Followed) -> None:
+        """Begins to make the index of the collection's new embedding model, beside the one that answers."""
+        log.info("the index of another embedding model is made", extra={"collection": followed.collection.collection_id})
+
+        def note(task: asyncio.Task[None]) -> None:
+            followed.successor = None
+            if not task.cancelled() and task.exception() is not None:
+                log.warning("the index of another embedding model was not made; trying again", exc_info=task.exception())
+
+        followed.successor = asyncio.create_task(self._replace(followed), name="index of another model")
+        followed.successor.add_done_callback(note)
+
+    async def _replace(self, followed: Followed) -> None:
+        index, passages = await self._made(followed.collection)
+        # One assignment: a search holds the old index to its end, the next one gets the new.
         followed.index = index
         _note(followed, passages)
         await self.make_room(spare=followed)
@@ -204,9 +251,21 @@ class FollowCollections:
             return
         try:
             _note(followed, await self._replay.follow(followed.collection, followed.index))
+        except OtherModelError:
+            if followed.successor is None:
+                self._succeed(followed)
         except BrokenIndexError:
             followed.index = None
             raise
+
+
+async def _patient(task: asyncio.Task[None], give_up: float, wanted: int, collection: CollectionRecord) -> None:
+    """Waits for a task, which goes on without whoever waits no longer, and raises what it raised."""
+    patience = None if give_up == float("inf") else max(0.0, give_up - time.monotonic())
+    done, _ = await asyncio.wait({task}, timeout=patience)
+    if not done:
+        raise _too_late(wanted, collection)
+    task.result()
 
 
 def _note(followed: Followed, passages: int) -> None:

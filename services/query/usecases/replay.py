@@ -19,19 +19,23 @@ class BrokenIndexError(Exception):
     """An index failed in the middle of a change and is of no use any more."""
 
 
+class OtherModelError(Exception):
+    """The collection changed to another embedding model, which needs an index of its own."""
+
+
 @dataclass
 class Replay:
-    """Brings indexes up to the record."""
+    """Brings indexes up to the record. Every method that reads a log raises OtherModelError where it changes the model."""
 
     record: Record
 
     async def follow(self, collection: CollectionRecord, index: CollectionIndex) -> int:
         """Applies what the log holds beyond the index, in one step for any search; returns how many passages came.
 
-        Raises BrokenIndexError, and what reading the record raises.
+        Raises BrokenIndexError, OtherModelError, and what reading the record raises.
         """
         updates: dict[str, DocumentUpdate] = {}
-        last = await self._gather(collection, index.seq, updates)
+        last = await self._gather(collection, index, updates)
         if last is not None:
             await _change(index.update, list(updates.values()), last.seq, mark_of(last))
         return sum(len(update.chunks) for update in updates.values())
@@ -40,7 +44,7 @@ class Replay:
         """Does the same for an index that no search sees yet: in many steps, so that no more than one is held in memory."""
         updates: dict[str, DocumentUpdate] = {}
         passages, last = 0, None
-        async for change, read in self._read(collection, index.seq):
+        async for change, read in self._read(collection, index):
             last = change
             updates |= {update.document_id: update for update in read}
             waiting = sum(len(update.chunks) for update in updates.values())
@@ -56,28 +60,38 @@ class Replay:
         change = await self.record.change(collection.tenant_id, collection.uid, seq)
         return change is not None and mark_of(change) == mark
 
-    async def _gather(self, collection: CollectionRecord, seq: int, updates: dict[str, DocumentUpdate]) -> ChangeRecord | None:
+    async def _gather(
+        self, collection: CollectionRecord, index: CollectionIndex, updates: dict[str, DocumentUpdate]
+    ) -> ChangeRecord | None:
         last = None
-        async for change, read in self._read(collection, seq):
+        async for change, read in self._read(collection, index):
             last = change
             updates |= {update.document_id: update for update in read}
         return last
 
     async def _read(
-        self, collection: CollectionRecord, seq: int
+        self, collection: CollectionRecord, index: CollectionIndex
     ) -> AsyncIterator[tuple[ChangeRecord, Sequence[DocumentUpdate]]]:
         """Yields the last change of the log so far, and what some documents became by it, until nothing is new."""
+        seq = index.seq
         while changes := await self.record.changes_after(collection.tenant_id, collection.uid, seq):
-            last_of_each = {change.document_id: change for change in changes}.values()
-            for some in _trips(last_of_each):
-                yield changes[-1], await self._updates(collection, some)
+            if not seq:
+                index.model = changes[-1].model  # whatever was before, its vectors may be gone
+            elif changes[-1].model != index.model:
+                raise OtherModelError
+            last_of_each = {change.document_id: change for change in changes if not change.switches}
+            # By name, so that what a trip wants lies together in the record.
+            for some in _trips(last_of_each[name] for name in sorted(last_of_each)):
+                yield changes[-1], await self._updates(collection, some, index.model)
             seq = changes[-1].seq
 
-    async def _updates(self, collection: CollectionRecord, changes: Sequence[ChangeRecord]) -> Sequence[DocumentUpdate]:
+    async def _updates(
+        self, collection: CollectionRecord, changes: Sequence[ChangeRecord], model: str
+    ) -> Sequence[DocumentUpdate]:
         there = {change.document_id: change for change in changes if not change.deleted}
         gone = [DocumentUpdate(change.document_id, ()) for change in changes if change.deleted]
         versions = {name: change.version for name, change in there.items()}
-        chunks = await self.record.chunks_of(collection.tenant_id, collection.uid, versions) if versions else {}
+        chunks = await self.record.chunks_of(collection.tenant_id, collection.uid, versions, model) if versions else {}
         # Where some are missing they are being removed: a later change has replaced this version, and the next round reads it.
         return gone + [
             DocumentUpdate(name, chunks.get(name, ()))
@@ -87,14 +101,15 @@ class Replay:
 
 
 def _trips(changes: Iterable[ChangeRecord]) -> Iterator[Sequence[ChangeRecord]]:
-    """Cuts changes into what is read in one trip."""
+    """Cuts changes into what is read in one trip; one trip for nothing where there are none."""
     some: list[ChangeRecord] = []
+    any_read = False
     for change in changes:
         some.append(change)
         if sum(one.chunks for one in some) >= _PASSAGES_A_TRIP or len(some) == _DOCUMENTS_A_TRIP:
             yield some
-            some = []
-    if some:
+            some, any_read = [], True
+    if some or not any_read:
         yield some
 
 

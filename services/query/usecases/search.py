@@ -15,11 +15,12 @@ from common.models import EmbeddingKind, SearchMode, SearchResult, TokenUsage
 from common.tasks import stop
 from services.query.domain.collection_index import CollectionIndex, Hits, Search, indexed_text
 from services.query.domain.duplicates import Distinct, distinct
+from services.query.domain.errors import ModelNotServedError
 from services.query.domain.explaining import explanation
 from services.query.domain.filters import compile_filter
 from services.query.domain.joining import Joined, join, widen
 from services.query.observing import retrieval
-from services.query.ports import Embedder, Record, Reranker, Vectors
+from services.query.ports import NOT_SERVED, Embedder, Record, Reranker, Vectors
 from services.query.usecases.follow import FollowCollections
 
 DEFAULT_K = 5
@@ -118,8 +119,13 @@ class SearchPassages:
             )
         spec = replace(spec, k=spec.k or DEFAULT_K)
         async with _beside(self._follow.at_least(collection, spec.min_seq, ctx)) as followed:
-            vectors = await self._vector_of(spec, ctx)
+            vectors = await self._vector_of(spec, collection.model, ctx)
             index = await followed
+        if vectors is not None and index.model and index.model != vectors.model:
+            # The collection changes its model just now: this index is of the other one.
+            vectors = await self._vector_of(spec, index.model, ctx)
+        if vectors is None:
+            spec = replace(spec, mode=SearchMode.LEXICAL)
         search = Search(
             text=spec.query,
             mode=spec.mode,
@@ -184,10 +190,22 @@ class SearchPassages:
             nearest=max(part.nearest for part in parts),
         )
 
-    async def _vector_of(self, spec: SearchSpec, ctx: Context) -> Vectors | None:
+    async def _vector_of(self, spec: SearchSpec, model: str, ctx: Context) -> Vectors | None:
+        """Returns the question's vector of a model; None where words are all there is to go by."""
         if spec.mode is SearchMode.LEXICAL:
             return None
-        return await self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx)
+        try:
+            return await self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx, model)
+        except MallaError as error:
+            if error.reason != NOT_SERVED:
+                raise
+            unserved = ModelNotServedError(model, spec.collection_id, error.message)
+            if spec.mode is SearchMode.DENSE:
+                raise unserved from error
+        log.warning("searched by words only: %s", unserved.message)
+        ctx.add_metric("mode", SearchMode.LEXICAL.value)
+        ctx.add_metric("notice", f"Searched by words only. {unserved.message}")
+        return None
 
 
 @asynccontextmanager

@@ -69,7 +69,8 @@ class QueryServiceServicer:
 
     def Query(self, request, context):
         """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
-        too few tokens left; nothing is spent then.
+        too few tokens left; nothing is spent then. A repeated `request_id` gets the first answer with `replayed` in the metadata; fails with
+        ABORTED while the first call with it is being answered and does not end in time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

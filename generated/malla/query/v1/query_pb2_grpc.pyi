@@ -42,7 +42,8 @@ class QueryServiceStub:
     """
     Query: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]
     """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
-    too few tokens left; nothing is spent then.
+    too few tokens left; nothing is spent then. A repeated `request_id` gets the first answer with `replayed` in the metadata; fails with
+    ABORTED while the first call with it is being answered and does not end in time.
     """
     StreamQuery: _grpc.UnaryStreamMultiCallable[_query_pb2.QueryRequest, _event_pb2.ChatEvent]
     """Answers as Query does, as a stream of events. Before the first event it fails as Search does; after it, the stream ends in an
@@ -62,7 +63,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """
     Query: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]  # type: ignore[assignment]
     """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
-    too few tokens left; nothing is spent then.
+    too few tokens left; nothing is spent then. A repeated `request_id` gets the first answer with `replayed` in the metadata; fails with
+    ABORTED while the first call with it is being answered and does not end in time.
     """
     StreamQuery: _aio.UnaryStreamMultiCallable[_query_pb2.QueryRequest, _event_pb2.ChatEvent]  # type: ignore[assignment]
     """Answers as Query does, as a stream of events. Before the first event it fails as Search does; after it, the stream ends in an
@@ -91,7 +93,8 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.QueryResponse, _abc.Awaitable[_query_pb2.QueryResponse]]:
         """Answers a question from a collection, with citations. Fails as Search does, and with RESOURCE_EXHAUSTED when the tenant's budget has
-        too few tokens left; nothing is spent then.
+        too few tokens left; nothing is spent then. A repeated `request_id` gets the first answer with `replayed` in the metadata; fails with
+        ABORTED while the first call with it is being answered and does not end in time.
         """
 
     @_abc_1.abstractmethod
