@@ -39,6 +39,7 @@ MALLA = Path(sys.executable).with_name("malla")
 SAMPLES = REPOSITORY / "samples"
 COLLECTION = "bench"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+LEAST_SHOWN_MS = 0.05
 
 
 class Mesh(NamedTuple):
@@ -46,7 +47,7 @@ class Mesh(NamedTuple):
 
     address: str
     token: str
-    pids: list[int]
+    processes: dict[str, int]
 
 
 class Turn(NamedTuple):
@@ -54,6 +55,7 @@ class Turn(NamedTuple):
 
     chunks_per_s: float
     cpu_ms_per_chunk: float
+    cpu_ms_of: dict[str, float]
 
 
 @contextmanager
@@ -65,8 +67,8 @@ def running_mesh() -> Iterator[Mesh]:
         try:
             told = json.loads(up.stdout)
             status = subprocess.run([MALLA, "status", *where], capture_output=True, text=True, check=True)
-            pids = [row["pid"] for row in json.loads(status.stdout)["processes"]]
-            yield Mesh(told["edge_url"].removeprefix("http://"), told["token"], pids)
+            processes = {row["name"]: row["pid"] for row in json.loads(status.stdout)["processes"]}
+            yield Mesh(told["edge_url"].removeprefix("http://"), told["token"], processes)
         finally:
             subprocess.run([MALLA, "down", "--data-dir", folder], capture_output=True, check=True)
 
@@ -114,7 +116,7 @@ def engine_turn(engine: Engine, documents: list[str], batch: int) -> tuple[Turn,
         engine.embed(found[start : start + batch], EmbeddingKind.PASSAGE)
         times.append(time.perf_counter() - at)
     spent = time.perf_counter() - began
-    return Turn(len(found) / spent, 1000 * (time.process_time() - cpu) / len(found)), statistics.median(times)
+    return Turn(len(found) / spent, 1000 * (time.process_time() - cpu) / len(found), {}), statistics.median(times)
 
 
 async def mesh_turn(client: MallaClient, mesh: Mesh, documents: list[str]) -> Turn:
@@ -129,9 +131,11 @@ async def mesh_turn(client: MallaClient, mesh: Mesh, documents: list[str]) -> Tu
             raise RuntimeError(f"{job.state}: {job.error}")
         return job.chunks_total
 
-    began, cpu = time.perf_counter(), cpu_s(mesh.pids)
+    began, cpu = time.perf_counter(), cpu_s(mesh.processes)
     chunks = sum(await asyncio.gather(*map(one, documents)))
-    return Turn(chunks / (time.perf_counter() - began), 1000 * (cpu_s(mesh.pids) - cpu) / chunks)
+    spent, now = time.perf_counter() - began, cpu_s(mesh.processes)
+    of = {name: 1000 * (now[name] - cpu[name]) / chunks for name in now}
+    return Turn(chunks / spent, sum(of.values()), of)
 
 
 async def searches(client: MallaClient, *, count: int = 0, until: asyncio.Event | None = None) -> list[float]:
@@ -161,17 +165,19 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100, method="inclusive")[98]
 
 
-def cpu_s(pids: list[int]) -> float:
-    """Returns the processor seconds of processes and of their children, so far."""
-    ticks = 0
+def cpu_s(processes: dict[str, int]) -> dict[str, float]:
+    """Returns the processor seconds of processes, each with its children, so far."""
+    names = {pid: name for name, pid in processes.items()}
+    spent = dict.fromkeys(processes, 0.0)
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(folder.name) in pids or int(fields[1]) in pids:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS_PER_S
+        name = names.get(int(folder.name)) or names.get(int(fields[1]))
+        if name is not None:
+            spent[name] += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return spent
 
 
 async def measure(mesh: Mesh, engine: Engine, rounds: int, count: int) -> None:
@@ -195,6 +201,12 @@ async def measure(mesh: Mesh, engine: Engine, rounds: int, count: int) -> None:
         rate, cpu = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
         ratio = statistics.median(b.chunks_per_s / a.chunks_per_s for a, b in pairs) if name.startswith("through") else 1.0
         print(f"{name:<34}{rate:>10.1f}{cpu:>14.1f}{ratio:>8.2f}")
+    turns = [b for _, b in pairs]
+    spent = {name: statistics.median(turn.cpu_ms_of[name] for turn in turns) for name in turns[0].cpu_ms_of}
+    print(f"\n{'of which':<34}{'CPU ms/chunk':>24}")
+    for name in sorted(spent, key=lambda name: -spent[name]):
+        if spent[name] >= LEAST_SHOWN_MS:
+            print(f"{name:<34}{spent[name]:>24.1f}")
     allowed = 2 * p99(idle) + statistics.median(batches)
     print(f"\n{'search, one at a time':<34}{'searches':>10}{'p50 ms':>10}{'p99 ms':>10}")
     for name, times in (("idle", idle), ("while documents are ingested", busy)):

@@ -48,13 +48,13 @@ async def filled(store: Store) -> Store:
 async def test_the_record_gives_the_versions_that_are_asked_for(filled: Store):
     record = MongoRecord(filled)
     for versions in ({"doc-0": 2, "doc-1": 1}, {"doc-0": 2, **{f"doc-{n}": 1 for n in range(1, DOCUMENTS)}}):
-        found = await record.chunks_of("acme", "uid", versions)
+        found = await record.chunks_of("acme", "uid", versions, "")
         assert {name: [one.chunk_id for one in chunks] for name, chunks in found.items()} == {
             name: [f"{name}:{version}:{n}" for n in range(1 if name == "doc-0" else 2)] for name, version in versions.items()
         }
-        ids = await record.chunk_ids("acme", "uid", versions)
+        ids = await record.chunk_ids("acme", "uid", versions, "")
         assert sorted(ids) == sorted(one.chunk_id for chunks in found.values() for one in chunks)
-    assert await record.chunks_of("rival", "uid", {"doc-0": 2}) == {}
+    assert await record.chunks_of("rival", "uid", {"doc-0": 2}, "") == {}
     assert [one.uid for one in await record.collections("acme")] == ["uid"]
     assert await record.collections("rival") == []
     last = await record.change("acme", "uid", DOCUMENTS + 1)
@@ -70,9 +70,9 @@ async def test_a_server_leaves_a_snapshot_and_the_next_one_answers_from_it(fille
         read: list[str] = []
         chunks_of = record.chunks_of
 
-        async def noted(tenant_id, uid, versions, chunks_of=chunks_of, read=read):
+        async def noted(tenant_id, uid, versions, model, chunks_of=chunks_of, read=read):
             read.extend(versions)
-            return await chunks_of(tenant_id, uid, versions)
+            return await chunks_of(tenant_id, uid, versions, model)
 
         record.chunks_of = noted  # type: ignore[method-assign]
         async with kept_indexes(settings, record) as follow:

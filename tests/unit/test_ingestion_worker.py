@@ -31,7 +31,7 @@ class Jobs:
 
 
 def worker(jobs: Any) -> Worker:
-    return Worker(jobs, documents=None, process=None, rules=RULES)
+    return Worker(jobs, documents=None, process=None, reindex=None, rules=RULES)
 
 
 @pytest.mark.parametrize("failure", [UnavailableError("database"), RuntimeError("a row that cannot be read")])
@@ -45,7 +45,7 @@ async def test_a_worker_goes_on_after_a_failure_of_the_record(failure: Exception
 
 async def test_a_woken_worker_looks_at_once():
     jobs = Jobs()
-    patient = Worker(jobs, None, None, WorkRules(lease_s=1, poll_s=60, max_attempts=3))
+    patient = Worker(jobs, None, None, None, WorkRules(lease_s=1, poll_s=60, max_attempts=3))
     task = asyncio.create_task(patient.run())
     await until(lambda: jobs.looks == 1)
     await asyncio.sleep(0)
