@@ -32,10 +32,12 @@ lint: setup-dev
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code --path proto/malla
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 generate: setup-dev
 	$(BIN)/buf format --write --path proto/malla
 	$(BIN)/python proto/generate.py
+	$(BIN)/python docs/generate.py
 
 bench: setup-dev
 	for script in bench/*.py; do $(BIN)/python $$script || exit 1; done

@@ -14,13 +14,18 @@ from services.cli.commands import (
     agents,
     ask,
     audit,
+    call,
+    certs,
     chat,
     demo,
+    doctor,
     down,
     evaluate,
     ingest,
     jobs,
     logs,
+    reindex,
+    restart,
     search,
     status,
     token,
@@ -39,10 +44,14 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("down")(down.down)
+app.command("call")(call.call)
+app.command("doctor")(doctor.doctor)
+app.command("restart")(restart.restart)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
 app.command("audit")(audit.audit)
 app.command("ingest")(ingest.ingest)
+app.command("reindex")(reindex.reindex)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
@@ -50,6 +59,7 @@ app.command("usage")(usage.usage)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
 app.add_typer(agents.app, name="agents")
+app.add_typer(certs.app, name="certs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(token.app, name="token")
 

@@ -21,6 +21,7 @@ STORE = "common/store/"
 
 OF_ALL_TENANTS = {
     "common/tracking/_ledger.py": "rows of several tenants are written in one command; each row names its own",
+    "services/query/adapters/first_answers.py": "answers past their time are deleted, whoever's they are",
     "services/ingestion/adapters/jobs.py": "workers lease the oldest job, and the sweep removes old ones, whoever's they are",
     "services/ingestion/adapters/collections.py": "deletions that a crash interrupted are finished, whoever's they are",
     "services/ingestion/adapters/contents.py": "uploads that a crash interrupted are removed, whoever's they are",

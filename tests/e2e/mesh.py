@@ -65,8 +65,8 @@ def clean_env() -> dict[str, str]:
 
 
 @contextmanager
-def started(data_dir: Path, **env: str) -> Iterator[Mesh]:
-    up = malla("up", "--data-dir", str(data_dir), "--port", "0", "--detach", "--json", env=env)
+def started(data_dir: Path, *arguments: str, **env: str) -> Iterator[Mesh]:
+    up = malla("up", "--data-dir", str(data_dir), "--port", "0", "--detach", "--json", *arguments, env=env)
     told = json.loads(up.stdout)
     try:
         yield Mesh(data_dir, told["edge_url"], told["mesh_address"], told["token"])

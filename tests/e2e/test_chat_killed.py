@@ -23,12 +23,12 @@ PAUSE_MS = 40
 
 
 @contextmanager
-def slow_model() -> Iterator[str]:
-    """A model that takes eight seconds for an answer."""
+def slow_model(pause_ms: int = PAUSE_MS) -> Iterator[str]:
+    """A model that takes two hundred pauses for an answer: eight seconds where nothing is said."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, REPOSITORY / "bench" / "peers" / "upstream.py", str(port), str(PAUSE_MS)]
+    command = [sys.executable, REPOSITORY / "bench" / "peers" / "upstream.py", str(port), str(pause_ms)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             eventually(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +16,11 @@ import pytest
 
 from services.cli.launcher.backoff import Backoff
 from services.cli.launcher.checks import Check, CheckKind
-from services.cli.launcher.managed import ManagedProcess
+from services.cli.launcher.hang import Patience, until_hung
+from services.cli.launcher.managed import ManagedProcess, RestartError
 from services.cli.launcher.ports import choose_ports
 from services.cli.launcher.procfs import Process
-from services.cli.launcher.spec import ProcessSpec
+from services.cli.launcher.spec import ProcessSpec, Variant
 from services.cli.launcher.state import ProcessPhase
 
 LISTEN = (
@@ -33,12 +37,13 @@ async def launch(tmp_path):
 
     def start(name="one", code=LISTEN, command=None, **options):
         port = choose_ports({name: 1}, {})[name][0]
-        fields = {key: options.pop(key) for key in ("grace_s", "stale", "before_stop", "env") if key in options}
+        fields = {key: options.pop(key) for key in ("grace_s", "stale", "env", "is_shareable") if key in options}
+        fields["variants"] = (Variant(before_stop=options.pop("before_stop", None)),)
         spec = ProcessSpec(
             name=name,
             command=command or (sys.executable, "-S", "-c", code, str(port)),
             log=tmp_path / f"{name}.log",
-            check=Check(kind=CheckKind.TCP, port=port),
+            check=Check(kind=options.pop("kind", CheckKind.TCP), port=port, path="/"),
             **fields,
         )
         process = ManagedProcess(spec, backoff=Backoff(first_s=0.01, most_s=0.05), **options)
@@ -114,7 +119,7 @@ async def test_what_it_had_started_ends_with_it(launch, tmp_path):
 async def test_it_is_drained_before_sigterm(launch):
     seen = []
 
-    async def drain():
+    async def drain(_replaced):
         seen.append(process.state.process.is_alive)
 
     process = launch(before_stop=drain)
@@ -124,7 +129,7 @@ async def test_it_is_drained_before_sigterm(launch):
 
 
 async def test_a_drain_ends_when_the_process_dies(launch):
-    async def forever():
+    async def forever(_replaced):
         os.kill(process.state.process.pid, signal.SIGKILL)
         await asyncio.Event().wait()
 
@@ -203,6 +208,128 @@ async def test_children_die_with_a_killed_supervisor(tmp_path):
         supervisor.kill()
     assert child is not None
     await until(lambda: not child.is_alive)
+
+
+SERVE = (
+    "import http.server, sys; "
+    "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+SHARE = """
+import os, socket, sys
+with socket.socket() as listener:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", int(sys.argv[1])))
+    listener.listen()
+    while True:
+        with listener.accept()[0] as caller:
+            caller.sendall(str(os.getpid()).encode())
+"""
+
+
+async def test_one_that_hangs_is_killed_and_started_again(launch):
+    process = launch(code=SERVE, kind=CheckKind.HTTP, patience=Patience(for_s=0.5, answer_s=1.0, pause_s=0.05))
+    first = await ready(process)
+    os.kill(first.pid, signal.SIGSTOP)
+    await until(lambda: process.state.restarts == 1)
+    await ready(process)
+    assert not first.is_alive
+    assert process.state.last_exit == "killed by SIGKILL: it hung (does not answer for 0.5 s)"
+
+
+async def test_a_restart_hands_the_port_over_without_a_gap(launch):
+    drained = []
+
+    async def drain(replaced):
+        drained.append(replaced)
+
+    process = launch(code=SHARE, is_shareable=True, before_stop=drain)
+    first = await ready(process)
+    answers, enough = [], asyncio.Event()
+
+    async def call():
+        while not enough.is_set():
+            reader, writer = await asyncio.open_connection("127.0.0.1", process.state.port)  # refused: a gap
+            with contextlib.suppress(ConnectionResetError, ValueError):  # what waited for the old one when it ended
+                answers.append(int(await reader.read()))
+            writer.close()
+            with contextlib.suppress(ConnectionResetError):
+                await writer.wait_closed()
+
+    calling = asyncio.create_task(call())
+    await until(lambda: answers)
+    await (await process.restart())
+    second = await ready(process)
+    await until(lambda: answers[-1] == second.pid)
+    enough.set()
+    await calling
+    assert drained == [True]
+    assert set(answers) == {first.pid, second.pid}
+    assert not first.is_alive
+    assert (process.state.restarts, process.state.last_exit) == (1, "restarted on request")
+    os.kill(second.pid, signal.SIGKILL)  # the new one is watched like the old one
+    await until(lambda: process.state.restarts == 2)
+    await ready(process)
+
+
+async def test_a_restart_where_the_port_cannot_be_shared(launch):
+    process = launch()
+    first = await ready(process)
+    await (await process.restart())
+    assert process.state.process != first
+    assert not first.is_alive
+    assert await process.spec.check.failure() == ""
+    assert (process.state.restarts, process.state.last_exit) == (1, "restarted on request")
+
+
+async def test_where_the_new_one_does_not_start_the_old_one_goes_on(launch, tmp_path):
+    marker = tmp_path / "started"
+    once = f"import pathlib, sys; p = pathlib.Path({str(marker)!r}); p.exists() and sys.exit(5); p.touch()\n"
+    process = launch(code=once + SHARE, is_shareable=True)
+    first = await ready(process)
+    with pytest.raises(RestartError, match=r"status 5.*the old one goes on"):
+        await process.restart()
+    assert first.is_alive
+    assert process.state.process == first
+    assert process.state.restarts == 0
+
+
+async def test_what_does_not_run_is_not_restarted(launch):
+    process = launch(needs=[asyncio.Event()])
+    with pytest.raises(RestartError, match="does not run"):
+        await process.restart()
+
+
+class Pulse:
+    """A check that answers as told, and then as last told."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def silence(self, _timeout_s):
+        self.asked += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "step_s", "asked"),
+    [
+        (["deaf"], 10, 3),
+        (["deaf"], 5, 5),
+        (["deaf", "deaf", "", "deaf"], 10, 6),
+        (["deaf"], 1000, 3),  # a suspended machine: two failures are not enough, whatever the clock says
+    ],
+)
+async def test_it_takes_time_and_several_failures_in_a_row_to_be_hung(answers, step_s, asked):
+    pulse, clock = Pulse(*answers), itertools.count(0, step_s)
+    assert await until_hung(pulse, Patience(for_s=30.0, pause_s=0.0), lambda: next(clock)) == "deaf"
+    assert pulse.asked == asked
+
+
+async def test_a_database_that_takes_connections_and_says_nothing_is_deaf():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        check = Check(kind=CheckKind.MONGODB, port=listener.getsockname()[1])
+        assert await check.silence(0.3) == "does not answer"
 
 
 def test_back_off_doubles_to_its_most_and_begins_anew_after_a_steady_life():

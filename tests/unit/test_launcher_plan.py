@@ -59,7 +59,7 @@ def test_replicas_have_a_port_each_and_are_endpoints_of_the_proxy(tmp_path):
     assert [name for name in names if name.startswith("embedding")] == ["embedding", "embedding-2", "embedding-3"]
     assert [endpoint.port for endpoint in plan.proxy().upstreams["embedding"]] == plan.ports["embedding"]
     proxy = plan.specs()[-1]
-    assert {"embedding", "embedding-2", "embedding-3", "ingestion", "query"} == set(proxy.needs)
+    assert {"embedding", "embedding-2", "embedding-3", "query"} == set(proxy.needs)
 
 
 def test_with_a_database_elsewhere_none_is_started(tmp_path):

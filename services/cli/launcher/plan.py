@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from common.proxy import UPSTREAMS, ProxyConfig, command, render
+from common.identity import write_identity
+from common.issuer import IssuerSettings
+from common.proxy import GATEWAY, UPSTREAMS, ProxyConfig, Tracing, command, render
+from common.telemetry import TelemetrySettings
 from common.tokens import KeyRing
 from services.cli.launcher.checks import HOST, Check, CheckKind
 from services.cli.launcher.drain import drain_proxy
 from services.cli.launcher.options import LaunchOptions
 from services.cli.launcher.ports import PortTakenError, choose_ports, is_free
-from services.cli.launcher.spec import ProcessSpec
+from services.cli.launcher.spec import ProcessSpec, Variant
 from services.cli.launcher.state import MeshState
 from services.cli.settings import CliSettings
 
@@ -23,6 +27,11 @@ PROXY = "proxy"
 
 # What a server needs before it starts. The others find each other through the proxy, at their first call.
 _NEEDS = {"ingestion": (DATABASE,), "query": (DATABASE,)}
+
+# Two, while one replaces the other.
+_PROXIES = 2
+
+_STOPS_BESIDE_PROXY = (GATEWAY, "ingestion")
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Layout:
 
     @property
     def jwks(self) -> Path:
-        """The public keys, for the proxy."""
+        """The public keys; beside them lies what the proxy knows of tokens."""
         return self.keys / "jwks.json"
 
     @property
@@ -47,9 +56,24 @@ class Layout:
         return self.data_dir / "logs"
 
     @property
+    def audit(self) -> Path:
+        """Folder of the audit logs: one of each server, and one of the edge."""
+        return self.logs / "audit"
+
+    @property
     def database(self) -> Path:
         """Folder of the embedded database."""
         return self.data_dir / "database"
+
+    @property
+    def outbox(self) -> Path:
+        """Folder of the usage that waits for the database."""
+        return self.data_dir / "outbox"
+
+    @property
+    def indexes(self) -> Path:
+        """Folder of the indexes' snapshots, which the query servers share."""
+        return self.data_dir / "indexes"
 
     @property
     def proxy_config(self) -> Path:
@@ -74,24 +98,26 @@ class Plan:
     def make(cls, options: LaunchOptions, settings: CliSettings, previous: MeshState | None) -> Plan:
         """Chooses ports and writes the proxy's configuration and public keys. Raises PortTakenError."""
         layout = Layout(options.data_dir)
-        for folder in (layout.logs, layout.database):
+        for folder in (layout.logs, layout.audit, layout.database):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         keys = KeyRing.open(layout.keys)
-        keys.write_jwks(layout.jwks)
         plan = cls(layout, settings, _ports(options, settings, previous), keys)
+        write_identity(plan.proxy(), keys)
         layout.proxy_config.write_text(render(plan.proxy()), encoding="utf-8")
         return plan
 
     def proxy(self) -> ProxyConfig:
         """Returns the proxy's configuration."""
-        return ProxyConfig.laptop(
+        proxy = ProxyConfig.laptop(
             edge_port=self.port("edge"),
             mesh_port=self.port("mesh"),
             admin_port=self.port("admin"),
             upstream_ports={name: self.ports[name] for name in UPSTREAMS},
             jwks_path=self.layout.jwks,
             access_log_path=self.layout.log("access"),
+            audit_log_path=self.layout.audit / "edge.jsonl",
         )
+        return proxy.model_copy(update={"other_issuer": IssuerSettings().other_issuer(), "tracing": Tracing.configured()})
 
     def port(self, name: str) -> int:
         """Returns the port of what has one."""
@@ -100,7 +126,7 @@ class Plan:
     @property
     def mongodb_uri(self) -> str:
         """Where the record is kept."""
-        return self.settings.mongodb_uri or f"mongodb://{HOST}:{self.port(DATABASE)}"
+        return self.settings.mongodb_uri.get_secret_value() or f"mongodb://{HOST}:{self.port(DATABASE)}"
 
     @property
     def shown_mongodb_uri(self) -> str:
@@ -112,8 +138,9 @@ class Plan:
         """Returns the processes, each after what it needs."""
         database = [] if self.settings.mongodb_uri else [self._database()]
         servers = [self._server(name, index) for name in UPSTREAMS for index in range(len(self.ports[name]))]
-        # The gateway stops beside the proxy, not after it: its idle WebSockets are what the proxy would wait for.
-        behind = tuple(server.name for server in servers if server.check.kind is CheckKind.GRPC)
+        # These stop beside the proxy, not after it: it would wait for what only they end, idle WebSockets and watches of jobs.
+        beside = tuple(server.name for server in servers if server.name.partition("-")[0] in _STOPS_BESIDE_PROXY)
+        behind = tuple(server.name for server in servers if server.name not in beside)
         return [*database, *servers, self._proxy(behind)]
 
     def _database(self) -> ProcessSpec:
@@ -125,14 +152,14 @@ class Plan:
             # Its log file would say again what it prints.
             command=(str(program), *where, "--log-file", "/dev/null", "--pid-file", str(pid_file)),
             log=self.layout.log(DATABASE),
-            check=Check(kind=CheckKind.TCP, port=self.port(DATABASE)),
+            check=Check(kind=CheckKind.MONGODB, port=self.port(DATABASE)),
             stale=(pid_file,),
         )
 
     def _server(self, name: str, index: int) -> ProcessSpec:
         port = self.ports[name][index]
         unique = name if index == 0 else f"{name}-{index + 1}"
-        is_http = name == "gateway"
+        is_http = name == GATEWAY
         return ProcessSpec(
             name=unique,
             command=(sys.executable, "-P", "-m", f"services.{name}"),
@@ -142,11 +169,23 @@ class Plan:
             env={
                 "MALLA_HOST": HOST,
                 "MALLA_PORT": str(port),
+                "MALLA_REUSE_PORT": "true",
                 "MALLA_MESH_ADDRESS": f"{HOST}:{self.port('mesh')}",
                 "MALLA_DATA_DIR": str(self.layout.data_dir),
+                "MALLA_INDEX_DIR": str(self.layout.indexes),
+                "MALLA_MESH_KEY_FILE": str(self.proxy().mesh_key_path),
+                "MALLA_REVOKED_TOKENS": str(self.proxy().revoked_path),
+                "MALLA_AUDIT_LOG": str(self.settings.audit_log or self.layout.audit),
+                "MALLA_OUTBOX_DIR": str(self.layout.outbox),
                 "MONGODB_URI": self.mongodb_uri,
+                # One environment for all: each says in traces which of them it is.
+                "OTEL_SERVICE_NAME": TelemetrySettings().service_name(name),
+                # Plaintext on loopback, whatever certificates `.env` names for elsewhere.
+                **dict.fromkeys(("MALLA_TLS_CERT", "MALLA_TLS_KEY", "MALLA_TLS_CA"), ""),
             },
+            is_shareable=True,
             grace_s=self.settings.drain_grace_s + 5,
+            start_timeout_s=self.settings.start_timeout_s,
         )
 
     def _proxy(self, needs: tuple[str, ...]) -> ProcessSpec:
@@ -156,8 +195,18 @@ class Plan:
             log=self.layout.log(PROXY),
             check=Check(kind=CheckKind.HTTP, port=self.port("edge"), path="/readyz"),
             needs=needs,
-            before_stop=functools.partial(drain_proxy, self.port("admin"), self.settings.drain_grace_s),
+            variants=tuple(self._proxy_variant(port) for port in self.ports["admin"]),
+            is_shareable=True,
             grace_s=5.0,
+            start_timeout_s=self.settings.start_timeout_s,
+        )
+
+    def _proxy_variant(self, admin_port: int) -> Variant:
+        """Returns what differs between two proxies that run side by side: of their ports, they cannot share the admin's."""
+        address = {"socket_address": {"address": HOST, "port_value": admin_port}}
+        return Variant(
+            ("--config-yaml", json.dumps({"admin": {"address": address}})),
+            functools.partial(drain_proxy, admin_port, self.settings.drain_grace_s),
         )
 
 
@@ -166,7 +215,7 @@ def _ports(options: LaunchOptions, settings: CliSettings, previous: MeshState | 
     edge = options.port if options.port is not None else next(iter(remembered.get("edge", ())), settings.edge_port)
     if edge and not is_free(edge):
         raise PortTakenError(f"Port {edge} is taken. Choose another with --port, or --port 0 for a free one.")
-    wanted = {"edge": 0 if edge else 1, "mesh": 1, "admin": 1, DATABASE: 0 if settings.mongodb_uri else 1}
+    wanted = {"edge": 0 if edge else 1, "mesh": 1, "admin": _PROXIES, DATABASE: 0 if settings.mongodb_uri else 1}
     wanted |= {name: options.replicas.get(name, 1) for name in UPSTREAMS}
     ports = choose_ports(wanted, remembered, exclude=edge)
     return ports | {"edge": [edge]} if edge else ports

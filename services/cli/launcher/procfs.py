@@ -11,6 +11,8 @@ from pathlib import Path
 
 from common.models import BaseModel
 
+_LISTENING = "0A"
+
 
 class Process(BaseModel):
     """A process, told from a later one with the same pid by when it started.
@@ -65,6 +67,23 @@ def ourselves() -> Process:
     if process is None:
         raise RuntimeError("/proc is not there: the launcher needs Linux")
     return process
+
+
+def listens(pid: int, port: int) -> bool:
+    """Says whether a process itself listens on a TCP port of this machine, whoever else does on the same one."""
+    sockets = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(OSError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()  # proc_net(5): local address, remote address, state, …, inode
+                if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    sockets.add(f"socket:[{fields[9]}]")
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                if str(descriptor.readlink()) in sockets:
+                    return True
+    return False
 
 
 async def ended(pid: int) -> None:

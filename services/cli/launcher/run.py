@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from pydantic import SecretStr
+
 from common.logs import JsonFormatter
 from services.cli.launcher.lock import mesh_lock
 from services.cli.launcher.options import LaunchOptions
@@ -36,7 +38,7 @@ def run_mesh(
         StartError: A process does not come up. All others are stopped again.
     """
     if options.embedded:
-        settings = settings.model_copy(update={"mongodb_uri": ""})
+        settings = settings.model_copy(update={"mongodb_uri": SecretStr("")})
     with mesh_lock(options.data_dir):
         handler = _log_to_file(Layout(options.data_dir))
         try:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 _EXEC_CHILD = Path(__file__).with_name("exec_child.py")
-_LOG_BYTES = 16 * 1024 * 1024
 
 
 def spawn(
@@ -33,7 +32,6 @@ def spawn(
     if dies_with_us is not None:
         command = (sys.executable, "-I", "-S", str(_EXEC_CHILD), str(int(dies_with_us)), str(os.getpid()), *command)
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _rotate(log)
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -44,12 +42,6 @@ def spawn(
             start_new_session=True,
             pass_fds=tuple(pass_fds),
         )
-
-
-def _rotate(log: Path) -> None:
-    # At a start only: a running process appends to the file it has open.
-    if log.exists() and log.stat().st_size > _LOG_BYTES:
-        log.replace(log.with_name(log.name + ".1"))
 
 
 def tail(log: Path, lines: int = 15) -> list[str]:

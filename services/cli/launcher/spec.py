@@ -8,6 +8,22 @@ from pathlib import Path
 
 from services.cli.launcher.checks import Check
 
+Drain = Callable[[bool], Awaitable[None]]
+"""Lets what a process does end. Given whether another life of it serves in its place."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What two lives of one process that run side by side must not share.
+
+    Attributes:
+        arguments: After those of the process.
+        before_stop: Awaited before SIGTERM, for a process that does not drain itself.
+    """
+
+    arguments: tuple[str, ...] = ()
+    before_stop: Drain | None = None
+
 
 @dataclass(frozen=True)
 class ProcessSpec:
@@ -21,8 +37,10 @@ class ProcessSpec:
         needs: Names of the processes that must be ready before it starts, and that stop only after it.
         env: Set on top of the supervisor's environment.
         stale: Files that a killed life leaves behind and that keep the next one from starting.
-        before_stop: Awaited before SIGTERM, for a process that does not drain itself.
+        variants: The first life is the first of them; one that replaces another on request is the next.
+        is_shareable: Whether two lives of it can listen on its port at once: a new one then serves before the old one drains.
         grace_s: Seconds from SIGTERM to SIGKILL.
+        start_timeout_s: Seconds that a restart on request may take until it serves.
         dies_with_us: Whether the death of the supervisor is its own.
     """
 
@@ -33,6 +51,12 @@ class ProcessSpec:
     needs: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     stale: tuple[Path, ...] = ()
-    before_stop: Callable[[], Awaitable[None]] | None = None
+    variants: tuple[Variant, ...] = (Variant(),)
+    is_shareable: bool = False
     grace_s: float = 25.0
+    start_timeout_s: float = 120.0
     dies_with_us: bool = True
+
+    def variant(self, turn: int) -> Variant:
+        """Returns the variant of a turn."""
+        return self.variants[turn % len(self.variants)]

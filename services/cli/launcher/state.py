@@ -42,6 +42,7 @@ class ProcessState(BaseModel):
         restarts: How often it was started again since `malla up`.
         last_exit: How its last life ended; empty in its first.
         started_at: Unix time in seconds of its last start; 0 before.
+        turn: Which of its variants runs: each restart on request that needs no pause is the next one.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ProcessState(BaseModel):
     restarts: int = 0
     last_exit: str = ""
     started_at: float = 0.0
+    turn: int = 0
     log: Path
 
 

@@ -6,18 +6,23 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from common.context import Tier
+from common.tasks import stop
 from services.cli.launcher.checks import HOST, Check, CheckKind
+from services.cli.launcher.command_socket import Message, answering
 from services.cli.launcher.guardian import guardian_command
-from services.cli.launcher.managed import ManagedProcess
+from services.cli.launcher.hang import Patience
+from services.cli.launcher.managed import ManagedProcess, RestartError
 from services.cli.launcher.options import LaunchOptions
-from services.cli.launcher.plan import Plan
+from services.cli.launcher.plan import PROXY, Plan
 from services.cli.launcher.procfs import ourselves
+from services.cli.launcher.rolling import restart_rolling
+from services.cli.launcher.rotate import LogBounds, LogRotation
 from services.cli.launcher.spec import ProcessSpec
 from services.cli.launcher.state import (
     GUARDIAN,
@@ -69,7 +74,10 @@ class Supervisor:
         self._processes: dict[str, ManagedProcess] = {}
         for spec in plan.specs():
             needs = [self._processes[name].ready for name in spec.needs]
-            self._processes[spec.name] = ManagedProcess(spec, needs=needs, on_change=self._write)
+            self._processes[spec.name] = ManagedProcess(
+                spec, needs=needs, on_change=self._write, patience=Patience(for_s=plan.settings.hung_after_s)
+            )
+        self._one_at_a_time = asyncio.Lock()
         self._guardian = self._make_guardian() if options.guarded else None
         self.state = self._first_state()
         if previous is not None:
@@ -80,6 +88,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self.request_stop)
+        rotating = asyncio.create_task(self._rotation().run(), name="log rotation")
         try:
             if self._guardian_pid is not None:
                 self._start_guardian()
@@ -88,8 +97,10 @@ class Supervisor:
                 self._start_guardian()
                 self._enter(MeshPhase.READY)
                 on_ready(self.state)
-            await self._stop.wait()
+            async with answering(self._plan.layout.data_dir, self._answer):
+                await self._stop.wait()
         finally:
+            await stop([rotating])
             await self._stop_all()
             for number in _STOP_SIGNALS:
                 loop.remove_signal_handler(number)
@@ -100,6 +111,24 @@ class Supervisor:
             for process in self._processes.values():
                 process.kill()
         self._stop.set()
+
+    async def _answer(self, asked: Message) -> AsyncIterator[Message]:
+        """Does what a command asks for, and tells of it. The last message has `done` or `error`."""
+        try:
+            async with self._one_at_a_time:
+                async for name, news in restart_rolling(self._processes, asked["restart"]):
+                    yield {"process": name, "news": news}
+        except RestartError as error:
+            yield {"error": str(error)}
+        else:
+            yield {"done": True}
+
+    def _rotation(self) -> LogRotation:
+        layout, settings = self._plan.layout, self._plan.settings
+        of_proxy = (layout.log("access"), layout.audit / "edge.jsonl")
+        bounds = LogBounds(settings.log_bytes, settings.log_files)
+        # While one proxy drains beside another, both write.
+        return LogRotation(layout.logs, of_proxy, bounds, lambda: (f"{HOST}:{port}" for port in self._plan.ports["admin"]))
 
     async def _start(self) -> None:
         self._enter(MeshPhase.STARTING)
@@ -165,7 +194,7 @@ class Supervisor:
             logs=plan.layout.logs,
             edge_url=f"http://{HOST}:{plan.port('edge')}",
             mesh_address=f"{HOST}:{plan.port('mesh')}",
-            admin_address=f"{HOST}:{plan.port('admin')}",
+            admin_address=self._admin_address(),
             mongodb_uri=plan.shown_mongodb_uri,
             token=plan.keys.issue(tenant=FIRST_TENANT, tier=Tier.ENTERPRISE, ttl=_TOKEN_TTL),
             ports=plan.ports,
@@ -201,7 +230,13 @@ class Supervisor:
         self.state.phase = phase
         self._write()
 
+    def _admin_address(self) -> str:
+        ports = self._plan.ports["admin"]
+        turn = self._processes[PROXY].state.turn if PROXY in self._processes else 0
+        return f"{HOST}:{ports[turn % len(ports)]}"
+
     def _write(self) -> None:
+        self.state.admin_address = self._admin_address()
         try:
             write_state(self.state)
         except OSError as error:  # a full disk, or the data dir removed under us; the mesh itself goes on

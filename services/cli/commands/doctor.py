@@ -1,0 +1,69 @@
+"""`malla doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+
+from common.client import MallaClient
+from services.cli.doctor import Finding, Outcome, Patient, examine
+from services.cli.launcher.state import MeshPhase, read_state
+from services.cli.launcher.supervisor import FIRST_TENANT
+from services.cli.output import JsonFlag, console, print_json
+from services.cli.session import DataDir, find_edge, settings_for
+from services.cli.settings import CliSettings
+
+_STYLES = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED: "red"}
+
+
+def doctor(
+    tenant: Annotated[str, typer.Option(help="Whose indexes are compared with the record.")] = FIRST_TENANT,
+    spend: Annotated[bool, typer.Option(help="Also ask the model a word or two, which costs a few tokens.")] = True,
+    data_dir: DataDir = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check everything and say what to do. Exit status 1 if something is wrong."""
+    found = asyncio.run(_examined(settings_for(data_dir), tenant, spend=spend, show=not as_json))
+    wrong = [finding for _name, finding in found if finding.outcome is Outcome.FAILED]
+    message = f"{len(wrong)} of {len(found)} findings are failures." if wrong else f"All is well: {len(found)} findings."
+    if as_json:
+        print_json({"success": not wrong, "message": message, "findings": [_row(name, finding) for name, finding in found]})
+    else:
+        console().print(message, style="red" if wrong else "green")
+    raise typer.Exit(1 if wrong else 0)
+
+
+async def _examined(settings: CliSettings, tenant: str, *, spend: bool, show: bool) -> list[tuple[str, Finding]]:
+    state = read_state(settings.home)
+    running = state is not None and state.is_running and state.phase is MeshPhase.READY
+    found = []
+    async with AsyncExitStack() as stack:
+        client = None
+        if running:
+            edge = find_edge(settings)
+            client = await stack.enter_async_context(MallaClient(edge.address, edge.token))
+        async for name, finding in examine(Patient(settings, state if running else None, client, tenant), spend=spend):
+            found.append((name, finding))
+            if show:
+                _show(name, finding)
+    return found
+
+
+def _show(name: str, finding: Finding) -> None:
+    advice = f" → {finding.advice}" if finding.advice else ""
+    out = console()
+    out.print(f"{finding.outcome:<8}", style=_STYLES[finding.outcome], end="")
+    out.print(f"{name:<13} {' '.join(finding.said.split())}{advice}")
+
+
+def _row(name: str, finding: Finding) -> dict[str, object]:
+    return {
+        "check": name,
+        "outcome": finding.outcome.value,
+        "message": finding.said,
+        "advice": finding.advice,
+        **({"facts": finding.facts} if finding.facts else {}),
+    }
