@@ -4,7 +4,7 @@ Both relay 200-token answers of one upstream in the same run, to concurrent clie
 is summed over Envoy and every process of the mesh, and includes conversation history, storing turns and numbering events; the
 FastAPI relay does none of that.
 
-Run: python bench/relay.py [--seconds 10]
+Run: python bench/relay.py [--seconds 10] [--litellm PYTHON]    PYTHON: of an environment that has litellm[proxy]
 """
 
 from __future__ import annotations
@@ -42,10 +42,23 @@ class Relay:
     url: str
     headers: dict[str, str]
     pids: list[int]
+    openai: bool = False
+    """Whether it speaks OpenAI's chat completions instead of the call centre's API."""
 
     def body(self) -> dict[str, object]:
         """A message in a conversation of its own."""
+        if self.openai:
+            return {"model": "m", "messages": [{"role": "user", "content": "hola"}], "stream": True}
         return {"id_agente": 1, "mensaje": "hola", "session_id": uuid.uuid4().hex}
+
+    def text(self, line: str) -> str:
+        """The piece of the answer in a line of a stream; empty where it has none."""
+        if '"delta"' not in line:
+            return ""
+        event = json.loads(line.removeprefix("data: "))
+        if not self.openai:
+            return str(event["delta"]["text"])
+        return str((event["choices"][0]["delta"].get("content") if event["choices"] else "") or "")
 
 
 def free_port() -> int:
@@ -56,19 +69,39 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(*command: str, port: int) -> Iterator[int]:
+def process(*command: str, port: int, python: str = sys.executable) -> Iterator[int]:
     """Runs a server until the block ends. Yields its pid."""
-    with subprocess.Popen([sys.executable, *command]) as running:
+    quiet = None if python == sys.executable else subprocess.DEVNULL
+    with subprocess.Popen([python, *command], stdout=quiet, stderr=quiet) as running:
         try:
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), 0.2).close()
                     break
                 except OSError:
+                    if running.poll() is not None:
+                        raise RuntimeError(f"{command[0]} did not start") from None
                     time.sleep(0.05)
             yield running.pid
         finally:
             running.terminate()
+
+
+@contextmanager
+def litellm(python: str, upstream: str) -> Iterator[Relay]:
+    """A LiteLLM proxy in front of the upstream, from an environment that has `litellm[proxy]`."""
+    port = free_port()
+    params = {"model": "openai/m", "api_base": upstream, "api_key": "none"}
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.yaml"  # JSON is YAML
+        open_to_all = {"dangerously_permit_weak_or_unset_master_key": True}
+        models = [{"model_name": "m", "litellm_params": params}]
+        config.write_text(json.dumps({"model_list": models, "general_settings": open_to_all}))
+        program = str(Path(python).with_name("litellm"))
+        with process(
+            program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), port=port, python=python
+        ) as pid:
+            yield Relay("LiteLLM proxy", f"http://127.0.0.1:{port}/v1/chat/completions", {}, [pid], openai=True)
 
 
 @contextmanager
@@ -107,10 +140,10 @@ async def read_answer(client: httpx.AsyncClient, relay: Relay) -> tuple[float, i
     async with client.stream("POST", relay.url, json=relay.body(), headers=relay.headers) as response:
         response.raise_for_status()
         async for line in response.aiter_lines():
-            if '"delta"' in line:
+            text = relay.text(line)
+            if text:
                 events += 1
                 if events == 1:
-                    text = json.loads(line.removeprefix("data: "))["delta"]["text"]
                     delay_ms = (time.time() - float(text.split()[0][1:])) * 1000
             elif '"error"' in line:
                 raise RuntimeError(line)
@@ -150,7 +183,9 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--litellm", metavar="PYTHON", help="a Python whose environment has litellm[proxy]: one more peer")
+    given = parser.parse_args()
+    seconds = given.seconds
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for title, pause_ms, clients in (("a fast upstream, 16 clients", 0, 16), ("5 ms between tokens, 8 clients", 5, 8)):
         upstream_port, peer_port = free_port(), free_port()
@@ -160,6 +195,9 @@ def main() -> None:
             peer = str(HERE / "peers" / "fastapi_relay.py")
             with process(peer, str(peer_port), upstream, port=peer_port) as pid:
                 measure(Relay("FastAPI + groq SDK", f"http://127.0.0.1:{peer_port}/chat", {}, [pid]), clients, seconds)
+            if given.litellm:
+                with litellm(given.litellm, upstream) as relay:
+                    measure(relay, clients, seconds)
             with mesh(upstream) as relay:
                 measure(relay, clients, seconds)
 

@@ -16,7 +16,7 @@ from common.llm.providers import groq_provider, ollama_provider, openai_provider
 from common.llm.resilience import ResilientProvider, RetryPolicy
 from common.llm.routing import Choice, Routes
 from common.llm.settings import LlmSettings
-from common.llm.types import Generation, GenerationEnd, ModelInfo, Provider
+from common.llm.types import Generation, GenerationEnd, ModelInfo, Provider, Stream
 from common.models import TokenUsage
 
 _log = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ class LlmRouter:
             for choice in chain:
                 begun = False
                 try:
-                    async with aclosing(self._tried(choice, request)) as pieces:
+                    async with aclosing(self._asked(choice, request)) as pieces:
                         async for piece in pieces:
                             begun = True
-                            yield piece
+                            yield replace(piece, notice=choice.notice) if isinstance(piece, GenerationEnd) else piece
                     return
                 except LlmError as error:
                     if begun or not error.falls_back:
@@ -92,13 +92,11 @@ class LlmRouter:
                     self._routes.gone(choice)
         raise first or LlmNotConfiguredError(provider="groq", model=request.model)
 
-    async def _tried(self, choice: Choice, request: Generation) -> AsyncGenerator[str | GenerationEnd, None]:
+    def _asked(self, choice: Choice, request: Generation) -> Stream:
         provider = self._providers.get(choice.provider)
         if provider is None or not choice.model:
             raise LlmNotConfiguredError(provider=choice.provider or "groq", model=request.model)
-        async with aclosing(provider.stream(replace(request, model=choice.model))) as pieces:
-            async for piece in pieces:
-                yield replace(piece, notice=choice.notice) if isinstance(piece, GenerationEnd) else piece
+        return provider.stream(replace(request, model=choice.model))
 
     async def complete(self, request: Generation) -> Completion:
         """Returns the whole answer. Raises what `stream` raises."""

@@ -7,16 +7,18 @@ neither retries nor parses the stream: `resilience` does the one, `sse` the othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from common.llm.body import ReadBody, read_body
 from common.llm.errors import LlmError, LlmTimeoutError, LlmUnavailableError
 from common.llm.failures import failure_of, reported_failure
 from common.llm.sse import BrokenStreamError, ChunkReader, ReportedError
 from common.llm.types import Generation, GenerationEnd, ModelInfo
 from common.llm.usage import counted_usage, estimate_prompt_tokens
+from common.llm.watchdog import Watchdog
 from common.models import TokenUsage
 
 # The end of the body comes with the last event; a connection whose body was read to its end is used again.
@@ -62,43 +64,44 @@ class SdkProvider:
     async def stream(self, request: Generation) -> AsyncGenerator[str | GenerationEnd, None]:
         """Yields the deltas of one read as one piece, at once, then the end."""
         reader = ChunkReader()
+        watchdog = Watchdog(self._limits.first_token_s)
         async with AsyncExitStack() as connection:
-            with self._failures(request.model):
-                async with aclosing(self._texts(request, reader, connection)) as texts:
-                    async for text in texts:
+            with self._failures(request.model), self._silence(request.model, reader, watchdog):
+                body = await self._body(request, connection, watchdog)
+                while not reader.done:
+                    with watchdog.waiting():
+                        chunk = await body()
+                    if not chunk:
+                        break
+                    before = reader.alive
+                    text = reader.feed(chunk)
+                    if text:
                         yield text
+                    # After the yield: a reader that takes its time is not the provider's silence.
+                    if reader.alive != before:
+                        watchdog.heard(self._limits.idle_s)
+                if not reader.complete:
+                    raise self._down("cut the answer short", request.model)
+                await _read_out(body)
         yield GenerationEnd(
             finish_reason=reader.finish_reason or "stop",
             usage=self._usage(request, reader),
             model=reader.model or request.model,
         )
 
-    async def _texts(self, request: Generation, reader: ChunkReader, connection: AsyncExitStack) -> AsyncGenerator[str, None]:
-        loop = asyncio.get_running_loop()
-        limit_s, waiting_for = self._limits.first_token_s, "first token"
-        until = loop.time() + limit_s
+    @contextmanager
+    def _silence(self, model: str, reader: ChunkReader, watchdog: Watchdog) -> Iterator[None]:
         try:
-            async with asyncio.timeout_at(until):
-                response = await connection.enter_async_context(self._open(request))
-            chunks: AsyncIterator[bytes] = response.http_response.aiter_bytes()
-            while not reader.done:
-                async with asyncio.timeout_at(until):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    break
-                before = reader.alive
-                text = reader.feed(chunk)
-                if text:
-                    yield text
-                # After the yield: a reader that takes its time is not the provider's silence.
-                if reader.alive != before:
-                    limit_s, waiting_for = self._limits.idle_s, "next token"
-                    until = loop.time() + limit_s
-            if not reader.complete:
-                raise self._down("cut the answer short", request.model)
-            await _read_out(chunks)
+            with watchdog:
+                yield
         except TimeoutError:
-            raise LlmTimeoutError(waiting_for, limit_s, provider=self.name, model=request.model) from None
+            waiting_for = "next token" if reader.alive else "first token"
+            raise LlmTimeoutError(waiting_for, watchdog.limit_s, provider=self.name, model=model) from None
+
+    async def _body(self, request: Generation, connection: AsyncExitStack, watchdog: Watchdog) -> ReadBody:
+        with watchdog.waiting():
+            response = await connection.enter_async_context(self._open(request))
+        return read_body(response.http_response)
 
     def _open(self, request: Generation) -> Any:
         temperature = self._limits.temperature if request.temperature is None else request.temperature
@@ -168,10 +171,10 @@ class SdkProvider:
         return LlmUnavailableError(what, provider=self.name, model=model)
 
 
-async def _read_out(chunks: AsyncIterator[bytes]) -> None:
+async def _read_out(body: ReadBody) -> None:
     try:
         async with asyncio.timeout(_BODY_END_S):
-            while await anext(chunks, None) is not None:
+            while await body():
                 pass
     except TimeoutError:
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -64,7 +64,7 @@ class Accounting:
         self._rules = LeaseRules(int(settings.budget_lease_s * 1000), int(settings.ledger_timeout_s * 2000))
         self._reading = Reading(store, self._budgets, self._rules.grace_ms)
         self._shares: dict[tuple[str, str], Share] = {}
-        self._commits: set[asyncio.Task[Any]] = set()
+        self._commits: set[asyncio.Future[Any]] = set()
         self._calls = 0
 
     async def reserve(self, ctx: Context, *, key: str, token_type: str, tokens: int) -> Reservation:
@@ -100,7 +100,10 @@ class Accounting:
         if not drafts:
             self._end(reservations)
             return []
-        return await self._to_the_end(self._ledger.write(drafts, lambda: self._end(reservations)))
+        rows = self._ledger.write(drafts, lambda: self._end(reservations))
+        self._commits.add(rows)
+        rows.add_done_callback(self._commits.discard)
+        return await _to_the_end(rows)
 
     async def release(self, reservation: Reservation | None) -> None:
         """Gives back a reservation whose call consumed nothing. Never waits, so it is safe where a call is being cancelled."""
@@ -197,19 +200,6 @@ class Accounting:
                 if reservation.budgeted:
                     self._share(reservation.tenant_id, reservation.token_type).give_back(reservation.tokens)
 
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs work to its end, also when the caller is cancelled; the cancellation is raised then."""
-        task = asyncio.create_task(work)
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()
-            raise
-
     # ------------------------------------------------------------------------------------------------------ in the background
 
     async def _keep_house(self) -> None:
@@ -250,6 +240,17 @@ class Accounting:
             if late:
                 log.warning("%d budgets were not given back in time: their leases end by themselves", len(late))
             await tasks.stop(late)
+
+
+async def _to_the_end(work: asyncio.Future[T]) -> T:
+    """Waits for the end of some work, also when the caller is cancelled; the cancellation is raised then."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()
+        raise
 
 
 async def _until_done(work: Any) -> Any:

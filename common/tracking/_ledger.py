@@ -61,16 +61,17 @@ class Ledger:
             return False
         return self._outbox.size + (calls + 1) * _ROW_BYTES > self._max_bytes
 
-    async def write(self, drafts: Sequence[Draft], written: Callable[[], None]) -> list[LedgerRow]:
-        """Writes rows and returns the first row of each key. `written` is called in the moment they are charged.
+    def write(self, drafts: Sequence[Draft], written: Callable[[], None]) -> asyncio.Future[list[LedgerRow]]:
+        """Writes rows and returns the first row of each key, later. `written` is called in the moment they are charged.
 
-        Raises OSError where neither the database nor the disk takes them.
+        The future fails with OSError where neither the database nor the disk takes them.
         """
         commit = _Commit(drafts, written, asyncio.get_running_loop().create_future())
         self._waiting.append(commit)
         if self._writer is None:
+            # One: a second and a fourth beside it made no row arrive earlier.
             self._writer = asyncio.create_task(self._run(), name="ledger")
-        return await commit.rows
+        return commit.rows
 
     async def _run(self) -> None:
         try:

@@ -21,10 +21,12 @@ from services.query.adapters.agents import MongoAgents
 from services.query.adapters.conversations import MongoConversations
 from services.query.adapters.embedder import CachedEmbedder, MeshEmbedder
 from services.query.adapters.extractive import ExtractiveAnswerer
+from services.query.adapters.first_answers import swept_answers
 from services.query.adapters.llm_answerer import ConfiguredAnswerer, LlmAnswerer
 from services.query.adapters.models import RouterModels
 from services.query.adapters.record import MongoRecord
 from services.query.adapters.reranker import MeshReranker
+from services.query.answer_ports import FirstAnswers
 from services.query.chat_ports import Agents, ConfiguredModels, Conversations
 from services.query.chat_servicer import AgentServicer, ChatServicer, ChatUseCases, ConversationServicer
 from services.query.indexes import in_memory, index_services, kept_indexes
@@ -34,6 +36,7 @@ from services.query.settings import QuerySettings
 from services.query.usage_ports import Accounting
 from services.query.usage_servicer import UsageServicer
 from services.query.usecases.answer import Answering, AnswerQuestion
+from services.query.usecases.answer_once import AnswerOnce, OnceRules
 from services.query.usecases.chat.agents import ManageAgents
 from services.query.usecases.chat.conversations import ManageConversations
 from services.query.usecases.chat.hold import HoldConversation
@@ -60,6 +63,7 @@ class Adapters:
     models: ConfiguredModels
     accounting: Accounting
     reranker: Reranker | None = None
+    first_answers: FirstAnswers | None = None
 
 
 @asynccontextmanager
@@ -72,6 +76,7 @@ async def compose(settings: QuerySettings, llm: LlmSettings | None = None) -> As
         open_channel(settings.mesh_address, max_message_bytes=settings.max_message_bytes, mesh=settings.mesh_tls()) as channel,
         LlmRouter(llm) as router,
         kept_indexes(settings, MongoRecord(store)) as follow,
+        swept_answers(store) as first_answers,
     ):
         # Beside the start, not before it: a provider that hangs must not keep search from serving.
         check = asyncio.create_task(_warn_about_key(router), name="key-check")
@@ -88,6 +93,7 @@ async def compose(settings: QuerySettings, llm: LlmSettings | None = None) -> As
                 models=RouterModels(router),
                 accounting=accounting,
                 reranker=MeshReranker(channel) if settings.rerank_model else None,
+                first_answers=first_answers,
             ),
             Limits(tiers, usual_tokens=llm.groq_max_tokens),
             follow,
@@ -122,7 +128,8 @@ def _query_services(
     settings: QuerySettings, adapters: Adapters, search: SearchPassages, answering: Answering
 ) -> Sequence[GrpcService]:
     counted = CountedSearch(search, adapters.accounting, answering.limits)
-    answer = AnswerQuestion(search, answering)
+    rules = OnceRules(settings.turn_lease_s, settings.turn_wait_s, settings.answer_keep_s)
+    answer = AnswerOnce(AnswerQuestion(search, answering), adapters.first_answers, rules)
     return (
         GrpcService(
             "malla.query.v1.QueryService",

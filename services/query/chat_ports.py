@@ -95,8 +95,8 @@ class Conversations(Protocol):
         """Returns a turn."""
         ...
 
-    async def change_turn(self, tenant_id: str, message_id: str, fields: dict[str, Any]) -> None:
-        """Changes fields of a turn."""
+    async def change_turn(self, tenant_id: str, message_id: str, fields: dict[str, Any], *, owner: str = "") -> bool:
+        """Changes fields of a turn; False, and no change, where there is none or, if named, `owner` does not write it."""
         ...
 
     async def turns(self, tenant_id: str, uid: str, *, last: int = 0) -> list[TurnRecord]:

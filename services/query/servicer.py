@@ -14,7 +14,8 @@ from common.models import Done, SearchMode
 from common.protobuf import to_message
 from common.tracking import OPERATION_INTERNAL, OPERATION_QUERY
 from services.query.convert import to_citations, to_event, to_usage
-from services.query.usecases.answer import AnswerQuestion, QuerySpec
+from services.query.usecases.answer import QuerySpec
+from services.query.usecases.answer_once import AnswerOnce
 from services.query.usecases.counted_search import CountedSearch
 from services.query.usecases.events import numbered
 from services.query.usecases.search import SearchSpec
@@ -23,7 +24,7 @@ from services.query.usecases.search import SearchSpec
 class QueryServicer:
     """malla.query.v1.QueryService."""
 
-    def __init__(self, search: CountedSearch, answer: AnswerQuestion, *, heartbeat_s: float) -> None:
+    def __init__(self, search: CountedSearch, answer: AnswerOnce, *, heartbeat_s: float) -> None:
         self._search = search
         self._answer = answer
         self._heartbeat_s = heartbeat_s
@@ -56,7 +57,7 @@ class QueryServicer:
 class InternalQueryServicer:
     """malla.query.v1.InternalQueryService."""
 
-    def __init__(self, search: CountedSearch, answer: AnswerQuestion) -> None:
+    def __init__(self, search: CountedSearch, answer: AnswerOnce) -> None:
         self._search = search
         self._answer = answer
 
@@ -79,7 +80,7 @@ class InternalQueryServicer:
         )
 
 
-async def _answered(answer: AnswerQuestion, request: pb.QueryRequest, operation: str, ctx: Context) -> Done:
+async def _answered(answer: AnswerOnce, request: pb.QueryRequest, operation: str, ctx: Context) -> Done:
     done = await answer.whole(_query_spec(request, operation, ctx), ctx)
     for name, value in done.metadata.items():
         ctx.add_metric(name, value)

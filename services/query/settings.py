@@ -29,6 +29,9 @@ class QuerySettings(ServerSettings, StoreSettings):
     prompt_tokens: int = Field(default=6000, description="Most tokens of a prompt: instructions, passages, history, question.")
     turn_lease_s: float = Field(default=10.0, description="Seconds after which the turn of a dead server is free.")
     turn_wait_s: float = Field(default=30.0, description="Seconds a message waits for the one before it in its conversation.")
+    answer_keep_s: float = Field(
+        default=86_400.0, gt=0, description="Seconds for which a repeated request_id of a query gets the first answer."
+    )
     index_dir: Path | None = Field(
         default=None, description="Folder for snapshots of the indexes; without one each start reads them from the record."
     )

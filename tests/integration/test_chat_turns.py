@@ -163,6 +163,56 @@ async def test_a_long_answer_keeps_its_turn_beyond_the_lease(store: Store):
         assert [turn.text for turn in await bench.turns()] == ["Primera", "Uno." * 20, "Segunda", "Dos."]
 
 
+TAKEN = {"owner": "another", "owned_until": 2**50}
+
+
+@pytest.mark.parametrize("hang", ["next", "first"])
+async def test_an_answer_whose_turn_was_taken_stops_and_says_so(store: Store, hang: str):
+    async with chatting(store, turn_lease_s=0.3) as bench:
+        await bench.agent()
+        bench.upstream.then(Act(words=["Sin ", "señal."], hang=hang))
+        call = bench.stream(request_id="k-1")
+        await until(lambda: bench.upstream.chats)
+        rows = bench.store.rows("acme", "conversations")
+
+        async def taken() -> bool:
+            return await rows.update({"session_id": "s-1"}, {"$set": TAKEN})
+
+        await until(taken)
+        (answer,) = [turn for turn in await bench.turns() if turn.role == pb.Turn.ASSISTANT]
+        # As the other server does with a turn that it finds running.
+        theirs = {"owner": "another", "text": "theirs"}
+        assert await bench.store.rows("acme", "turns").update({"_id": answer.message_id}, {"$set": theirs})
+        events, failure = await read(call)
+        assert failure is not None
+        assert (failure.code, failure.reason) == (grpc.StatusCode.ABORTED, "TURN_LOST")
+        assert (events[-1].error.type, events[-1].error.code) == ("TURN_LOST", "ABORTED")
+        await until(lambda: bench.upstream.chats[0].left_at, 5)
+        row = await rows.find_one({"session_id": "s-1"})
+        assert row is not None
+        assert row["owner"] == "another", "what another has is not given back"
+        assert [turn.text for turn in await bench.turns()][1] == "theirs", "two servers do not write one turn"
+        assert {row.stage for row in bench.accounting.rows.values()} == {"query_embedding", "answer"}, (
+            "what was made is counted"
+        )
+
+
+async def test_a_reader_who_is_slow_hears_of_a_lost_turn_too(store: Store):
+    async with chatting(store, turn_lease_s=0.3) as bench:
+        await bench.agent()
+        bench.upstream.then(Act(words=["x" * 20_000] * 300, one_write=True))
+        call = bench.stream()
+        await until_delta(call)  # and nothing more is read: the answer waits for its reader
+        rows = bench.store.rows("acme", "conversations")
+        before = await rows.find_one({"session_id": "s-1"})
+        assert before is not None
+        assert await rows.update({"session_id": "s-1"}, {"$set": TAKEN})
+        assert await bench.store.rows("acme", "turns").update({"text": ""}, {"$set": {"owner": "another"}})
+        events, failure = await read(call)
+        assert failure is not None
+        assert events[-1].error.type == failure.reason == "TURN_LOST"
+
+
 async def test_a_reader_of_the_conversation_sees_an_answer_in_the_making(bench: ChatBench):
     bench.upstream.then(Act(words=["Uno."] * 30, pause_s=0.05))
     call = bench.stream()

@@ -141,6 +141,19 @@ async def test_a_repeated_message_is_counted_once(bench: ChatBench, accounting: 
     assert stages(await rows(accounting)) == ["answer", "query_embedding"]
 
 
+async def test_a_message_answered_again_after_it_was_cut_short_is_counted_again(bench: ChatBench, accounting: Accounting):
+    bench.upstream.then(Act(words=["Sin ", "señal."], hang="next"))
+    call = bench.stream(request_id="k-1")
+    await until_delta(call)
+    call.cancel()
+    await until(lambda: rows(accounting, token_type="llm"))
+    for _ in range(3):
+        assert (await bench.say(request_id="k-1")).answer
+    found = await rows(accounting, token_type="llm")
+    assert [row.estimated for row in found] == [True, False], "each time the model was asked"
+    assert len({row.idempotency_key for row in found}) == 2
+
+
 async def test_a_repeated_query_is_counted_once_and_another_one_is_not_it(bench: ChatBench, accounting: Accounting):
     await asyncio.gather(*(ask(bench, request_id="k-1") for _ in range(5)))
     assert stages(await rows(accounting)) == ["answer", "query_embedding"]

@@ -96,7 +96,7 @@ async def test_part_of_a_batch_is_still_that_batch(store: Store, store_settings:
         bench.embedder.failures.append(UnavailableError("embedding server"))
         # As a database leaves it that dies in the middle of a write: one chunk of the two.
         row = {"_id": "x", "collection_uid": job["collection_uid"], "document_id": "doc", "version": 1, "ordinal": 2}
-        await bench.store.rows("acme", "chunks").insert({**row, "chunk_id": "doc:1:2"})
+        await bench.store.rows("acme", "chunks").insert({**row, "chunk_id": "doc:1:2", "model": "fake-words"})
         bench.embedder.release()
         await bench.ended(accepted.job_id)
         assert [key.split("/")[2] for key in accounts.rows] == ["0", "2", "4"]

@@ -15,8 +15,11 @@ from services.query.usage_ports import Accounts
 from services.query.usecases.counted_search import query_tokens
 from services.query.usecases.events import Event
 from services.query.usecases.limits import Facts, Limits
-from services.query.usecases.metering import Bill, Meter, bill_key, metered
+from services.query.usecases.metering import RERANKING, Bill, Meter, bill_key, metered
 from services.query.usecases.search import Found, SearchPassages, SearchSpec
+
+OnDone = Callable[[Done], Awaitable[None]]
+"""Stores an answer before anyone is told that it is done."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class QuerySpec:
 
     Attributes:
         operation: Under what it is counted, one of common.tracking.OPERATIONS.
-        request_id: Idempotency key: the same one is counted once.
+        request_id: Idempotency key: the same one is answered with the first answer.
     """
 
     search: SearchSpec
@@ -34,6 +37,10 @@ class QuerySpec:
     max_tokens: int = 0
     operation: str = OPERATION_QUERY
     request_id: str = ""
+
+    def key(self, ctx: Context, attempt: str = "") -> str:
+        """Returns under what it is counted and its answer kept; each `attempt` at the same answer is counted."""
+        return bill_key(self.request_id, ctx, "query", self.search.collection_id, self.search.query, attempt=attempt)
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,10 @@ class AnswerQuestion:
         self._search = search
         self._a = answering
 
-    async def stream(self, spec: QuerySpec, ctx: Context) -> AsyncGenerator[Event, None]:
-        """Yields retrieval, deltas, usage and done.
+    async def stream(
+        self, spec: QuerySpec, ctx: Context, *, attempt: str = "", on_done: OnDone | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Yields retrieval, deltas, usage and done; before the last two `on_done` is awaited.
 
         Raises BudgetExceededError before anything is spent, and what SearchPassages and the answerer raise.
         """
@@ -68,25 +77,14 @@ class AnswerQuestion:
         )
         most = self._a.answerer.most_tokens(question, search.k)
         most = replace(most, embedding=most.embedding + query_tokens(search))
-        bill = Bill(bill_key(spec.request_id, ctx, "query", search.collection_id, search.query), spec.operation)
+        bill = Bill(spec.key(ctx, attempt), spec.operation)
         async with metered(self._a.accounts, bill, most, ctx) as meter:
             found = await self._search(search, ctx)
             question = replace(question, language=language_of(search.query, found.language))
-            answer = answer_events(self._a.answerer, question, found, meter, ctx, facts=allowed.facts)
+            answer = answer_events(self._a.answerer, question, found, meter, ctx, facts=allowed.facts, on_done=on_done)
             async with aclosing(answer) as events:
                 async for event in events:
                     yield event
-
-    async def whole(self, spec: QuerySpec, ctx: Context) -> Done:
-        """Returns the whole answer."""
-        done = None
-        async with aclosing(self.stream(spec, ctx)) as events:
-            async for event in events:
-                if isinstance(event, ChatEvent):
-                    done = event.done or done
-        if done is None:
-            raise RuntimeError("the answerer ended without an AnswerEnd")
-        return done
 
 
 async def answer_events(
@@ -97,7 +95,7 @@ async def answer_events(
     ctx: Context,
     *,
     facts: Facts,
-    on_done: Callable[[Done], Awaitable[None]] | None = None,
+    on_done: OnDone | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Yields an answer from what was found: retrieval, pieces of text, usage, done.
 
@@ -116,7 +114,7 @@ async def answer_events(
             elif isinstance(piece, Asking):
                 meter.asking(piece)
             else:
-                usage = _usage(found, piece)
+                usage = _usage(found, piece, meter)
                 done = _done("".join(pieces), piece, citations, usage, facts)
                 meter.answered(piece.stages)
                 await meter.commit()
@@ -142,8 +140,9 @@ def citations_of(results: Sequence[SearchResult]) -> list[Citation]:
     ]
 
 
-def _usage(found: Found, end: AnswerEnd) -> TokenUsage:
+def _usage(found: Found, end: AnswerEnd, meter: Meter) -> TokenUsage:
     stages = [found.usage.as_stage("query_embedding")] if found.usage.total_tokens else []
+    stages += [stage for stage in meter.spent if stage.stage == RERANKING]
     return TokenUsage.of_stages([*stages, *(usage.as_stage(name) for name, usage in end.stages)])
 
 

@@ -10,7 +10,7 @@ from common.models import SearchMode
 from services.query.ports import MostTokens
 from services.query.usage_ports import Accounts
 from services.query.usecases.limits import Limits
-from services.query.usecases.metering import Bill, bill_key, metered
+from services.query.usecases.metering import RERANKING, Bill, bill_key, metered
 from services.query.usecases.search import Found, SearchPassages, SearchSpec
 
 
@@ -28,8 +28,10 @@ class CountedSearch:
         for name, value in allowed.facts.items():
             ctx.add_metric(name, value)
         bill = Bill(bill_key("", ctx), operation)
-        async with metered(self._accounts, bill, MostTokens(embedding=query_tokens(spec)), ctx):
-            return await self._search(replace(spec, k=allowed.k), ctx)
+        async with metered(self._accounts, bill, MostTokens(embedding=query_tokens(spec)), ctx) as meter:
+            found = await self._search(replace(spec, k=allowed.k), ctx)
+            reranked = any(stage.stage == RERANKING for stage in meter.spent)
+            return replace(found, usage=meter.usage) if reranked else found
 
 
 def query_tokens(spec: SearchSpec) -> int:

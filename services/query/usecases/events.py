@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.context import Context
 from common.errors import DeadlineError, InternalError, MallaError
@@ -24,8 +25,7 @@ _GOODBYE_S = 0.2
 _GOODBYE_SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class Numbered:
+class Numbered(NamedTuple):
     """An event with its place in the stream, from 1."""
 
     sequence: int

@@ -22,6 +22,9 @@ from services.query.usage_ports import Accounts
 ANSWER = "answer"
 """The step in which a language model answers."""
 
+RERANKING = "reranking"
+"""The step in which a cross-encoder reads the best passages."""
+
 # What the other steps take, vectors and reranking, is the embedding server's.
 _OF_LANGUAGE_MODELS = (ANSWER, "connection_test")
 
@@ -41,16 +44,17 @@ class Bill:
     agent_id: str = ""
 
 
-def bill_key(request_id: str, ctx: Context, *work: str) -> str:
+def bill_key(request_id: str, ctx: Context, *work: str, attempt: str = "") -> str:
     """Returns the key of a piece of work.
 
     The same for a repeated `request_id`, as long as it is the same work: a key does not buy other work. Without a `request_id`
     every call is its own; the call's request id, which callers may use for many calls, is then only there to be read.
+    An `attempt` tells apart the times that a model is asked for one answer: each has its price.
     """
     if not request_id:
         return f"{ctx.request_id}/{uuid.uuid4().hex[:16]}"
     digest = hashlib.sha256("\0".join(work).encode()).hexdigest()
-    return f"{request_id}/{digest[:16]}"
+    return f"{request_id}/{digest[:16]}" + (f"/{attempt}" if attempt else "")
 
 
 class Meter:
@@ -92,6 +96,11 @@ class Meter:
             self._asking = None
 
     @property
+    def spent(self) -> list[StageUsage]:
+        """What steps inside the call noted so far, each once."""
+        return list(_merged(self._ctx.spent[self._spent_before :]))
+
+    @property
     def usage(self) -> TokenUsage:
         """What was consumed so far; the answer estimated where its provider did not come to count it."""
         return TokenUsage.of_stages(self._stages())
@@ -109,7 +118,7 @@ class Meter:
             await self._accounts.release(kept)
 
     def _stages(self) -> list[StageUsage]:
-        return [*_merged(self._ctx.spent[self._spent_before :]), *(self._answered or self._cut_short())]
+        return [*self.spent, *(self._answered or self._cut_short())]
 
     def _cut_short(self) -> Iterator[StageUsage]:
         if self._asking is not None:

@@ -72,18 +72,18 @@ class HoldConversation:
             NotFoundError: The tenant has no such agent.
             InvalidArgumentError: The message is blank.
             TurnTakenError: Another message of the conversation does not end in time.
+            TurnLostError: The conversation went to another call in the middle; the answer was stopped.
             BudgetExceededError: The tenant has too few tokens left; none was spent.
             MallaError: What search and the answerer raise.
         """
         if not spec.message.strip():
             raise InvalidArgumentError([("mensaje", "must hold more than white space")])
         agent = await existing_agent(self._agents, ctx.tenant_id, spec.id_agente)
-        async with (
-            self._turns.taken(spec.session_id, ctx, _fresh(spec)) as held,
-            aclosing(self._exchange(spec, agent, held, ctx)) as events,
-        ):
-            async for event in events:
-                yield event
+        async with self._turns.taken(spec.session_id, ctx, _fresh(spec)) as held:
+            exchange = await self._exchange(spec, agent, held, ctx)
+            async with aclosing(held.lease.over(exchange)) as events:
+                async for event in events:
+                    yield event
 
     async def whole(self, spec: ChatSpec, ctx: Context) -> Outcome:
         """Returns the whole answer."""
@@ -96,22 +96,17 @@ class HoldConversation:
         return outcome
 
     async def _exchange(self, spec: ChatSpec, agent: AgentRecord, held: Held, ctx: Context) -> AsyncGenerator[Event, None]:
+        """Returns the events of a message: of the first answer to it, of a hand-off, or of an answer that is made."""
         writer = TurnWriter(self._conversations, held, spec.request_id, ctx)
         first = await writer.find_first()
         if first is not None and first.state is TurnState.COMPLETE:
-            for event in _replayed(first):
-                yield event
-            return
+            return _each(_replayed(first))
         held.changes |= _newest(spec)
         history = [turn for turn in held.recent if turn.text and turn.message_id not in {writer.user_id, writer.answer_id}]
         reason = held.conversation.handoff_reason if held.conversation.handed_off else _reason_before_search(spec, agent, held)
         if reason:
-            async for event in self._handed_off(reason, spec, held, writer):
-                yield event
-            return
-        async with aclosing(self._answered(spec, agent, held, history, writer, ctx)) as events:
-            async for event in events:
-                yield event
+            return _each(await self._handed_off(reason, spec, held, writer))
+        return self._answered(spec, agent, held, history, writer, ctx)
 
     async def _answered(
         self,
@@ -134,7 +129,7 @@ class HoldConversation:
                 found = await self._search.across(agent.collections, search, question.language, ctx)
                 if _is_too_far(found, agent):
                     await meter.commit()
-                    async for event in self._handed_off("low_score", spec, held, writer):
+                    for event in await self._handed_off("low_score", spec, held, writer):
                         yield event
                     return
                 answer = answer_events(
@@ -156,12 +151,16 @@ class HoldConversation:
         most = self._a.answerer.most_tokens(question, search.k if agent.collections else 0)
         return replace(most, embedding=most.embedding + len(agent.collections) * query_tokens(search))
 
-    async def _handed_off(self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter) -> AsyncGenerator[Event, None]:
+    async def _handed_off(self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter) -> list[Event]:
         """The bot says nothing: the message is kept for the human who has the conversation."""
         stored_as = await writer.handed_off(spec.message, reason)
         held.changes |= {"handed_off": True, "handoff_reason": reason}
-        for event in _handoff_events(stored_as, reason):
-            yield event
+        return _handoff_events(stored_as, reason)
+
+
+async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
+    for event in events:
+        yield event
 
 
 def _fresh(spec: ChatSpec) -> ConversationRecord:
@@ -206,7 +205,10 @@ def _search_text(spec: ChatSpec, history: list[TurnRecord]) -> str:
 
 
 def _bill(spec: ChatSpec, agent: AgentRecord, writer: TurnWriter, ctx: Context) -> Bill:
-    return Bill(bill_key(spec.request_id, ctx, "chat", writer.answer_id), OPERATION_QUERY, str(agent.id_agente))
+    # A message that is answered again, because its first answer was cut short, is paid again.
+    attempt = str(writer.tries) if writer.tries > 1 else ""
+    key = bill_key(spec.request_id, ctx, "chat", writer.answer_id, attempt=attempt)
+    return Bill(key, OPERATION_QUERY, str(agent.id_agente))
 
 
 def _consumed(meter: Meter | None) -> TokenUsage:

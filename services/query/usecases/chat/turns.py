@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -15,11 +14,9 @@ from common.context import Context
 from common.errors import Code, MallaError
 from common.models import Done, TokenUsage, TurnRole, TurnState
 from common.store import now_ms
-from common.tasks import stop
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
-
-log = logging.getLogger("malla.query")
+from services.query.usecases.lease import Lease, kept
 
 _POLL_S = 0.05
 _SAVE_EVERY_S = 1.0
@@ -37,6 +34,20 @@ class TurnTakenError(MallaError):
             f"Another message of conversation '{session_id}' is being answered. Wait for its `done`, then send this one.",
             details={"session_id": session_id},
             retry_after_s=1.0,
+        )
+
+
+class TurnLostError(MallaError):
+    """The conversation's turn went to another call while this one answered."""
+
+    code = Code.ABORTED
+    reason = "TURN_LOST"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(
+            f"The answer was stopped: another message of conversation '{session_id}' has the turn, because this server was "
+            "silent for too long. Read the conversation, then send the message again.",
+            details={"session_id": session_id},
         )
 
 
@@ -61,10 +72,12 @@ class Held:
         recent: The last turns, oldest first.
         whole: Whether these are all turns.
         changes: Fields of the conversation that change when the turn is given back.
+        lease: The right to the turn, for what is done under it.
     """
 
     conversation: ConversationRecord
     recent: list[TurnRecord]
+    lease: Lease
     whole: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -92,19 +105,29 @@ class TakeTurns:
 
         Turns that a dead server left running are marked as failed first. Raises TurnTakenError when it is not free in time.
         """
-        held = await self._take(session_id, fresh, ctx)
-        keeper = asyncio.create_task(self._keep(held, ctx), name=f"turn-{session_id}")
-        try:
-            if not held.whole:
-                turns = await self._conversations.turns(ctx.tenant_id, held.conversation.uid, last=_RECENT_TURNS)
-                held.recent = [await self._settled(turn, ctx) for turn in turns]
-                held.whole = len(turns) < _RECENT_TURNS
-            yield held
-        finally:
-            await stop([keeper])
-            await asyncio.shield(self._change(held, ctx, **held.changes, owner="", owned_until=0))
+        taken, is_new = await self._take(session_id, fresh, ctx)
 
-    async def _take(self, session_id: str, fresh: ConversationRecord | None, ctx: Context) -> Held:
+        async def renew() -> bool:
+            if await self._change(taken, ctx, owned_until=now_ms() + self._lease_ms):
+                return True
+            # Whose conversation was deleted in the middle may hear the end of the answer; it is not written anywhere.
+            there = await self._conversations.get(ctx.tenant_id, session_id)
+            return there is None or there.uid != taken.uid
+
+        changes: dict[str, Any] = {}
+        try:
+            async with kept(renew, self._rules.lease_s, TurnLostError(session_id)) as lease:
+                recent = [] if is_new else await self._recent(taken, ctx)
+                yield Held(taken, recent, lease, whole=len(recent) < _RECENT_TURNS, changes=changes)
+        finally:
+            await asyncio.shield(self._change(taken, ctx, **changes, owner="", owned_until=0))
+
+    async def _recent(self, taken: ConversationRecord, ctx: Context) -> list[TurnRecord]:
+        turns = await self._conversations.turns(ctx.tenant_id, taken.uid, last=_RECENT_TURNS)
+        return [await self._settled(turn, taken.owner, ctx) for turn in turns]
+
+    async def _take(self, session_id: str, fresh: ConversationRecord | None, ctx: Context) -> tuple[ConversationRecord, bool]:
+        """Returns the conversation, and whether it begins."""
         owner = uuid.uuid4().hex
         give_up = time.monotonic() + ctx.remaining_s(self._rules.wait_s)
         while True:
@@ -112,33 +135,24 @@ class TakeTurns:
             until = now + self._lease_ms
             known = await self._conversations.take(ctx.tenant_id, session_id, owner, now, until)
             if known is not None:
-                return Held(known, [])
+                return known, False
             if fresh is not None:
                 begun = fresh.model_copy(update={"owner": owner, "owned_until": until})
                 if await self._conversations.begin(ctx.tenant_id, begun):
-                    return Held(begun, [], whole=True)
+                    return begun, True
             if time.monotonic() + _POLL_S > give_up:
                 raise TurnTakenError(session_id)
             await asyncio.sleep(_POLL_S)  # the turn may be another server's: the record is the one place that knows
 
-    async def _keep(self, held: Held, ctx: Context) -> None:
-        while True:
-            await asyncio.sleep(self._rules.lease_s / 3)
-            try:
-                await self._change(held, ctx, owned_until=now_ms() + self._lease_ms)
-            except MallaError as error:  # The lease outlasts one renewal that fails.
-                log.warning("a turn's lease was not renewed: %s", error.reason)
-
-    async def _settled(self, turn: TurnRecord, ctx: Context) -> TurnRecord:
+    async def _settled(self, turn: TurnRecord, owner: str, ctx: Context) -> TurnRecord:
         settled = turn.settled()
         if settled is not turn:
-            fields = {"state": settled.state.value, "finish_reason": settled.finish_reason}
+            fields = {"state": settled.state.value, "finish_reason": settled.finish_reason, "owner": owner}
             await self._conversations.change_turn(ctx.tenant_id, turn.message_id, fields)
         return settled
 
-    async def _change(self, held: Held, ctx: Context, **fields: Any) -> None:
-        conversation = held.conversation
-        await self._conversations.change(ctx.tenant_id, conversation.uid, conversation.owner, fields)
+    async def _change(self, taken: ConversationRecord, ctx: Context, **fields: Any) -> bool:
+        return await self._conversations.change(ctx.tenant_id, taken.uid, taken.owner, fields)
 
     @property
     def _lease_ms(self) -> int:
@@ -153,7 +167,9 @@ class TurnWriter:
         self._held = held
         self._ctx = ctx
         self._key = key
+        self._owner = held.conversation.owner
         self.first: TurnRecord | None = None
+        self.tries = 1
         self._began = time.monotonic()
         self._saved = self._began
         self._pieces: list[str] = []
@@ -178,10 +194,12 @@ class TurnWriter:
 
     async def begin(self, text: str) -> None:
         """Stores the visitor's message, and the answer as running; once only for a repeated message."""
-        self._begun = True
         if self.first is not None:
-            await self._change(state=TurnState.RUNNING.value, finish_reason="", text="")
+            self.tries = self.first.tries + 1
+            await self._change(state=TurnState.RUNNING.value, finish_reason="", text="", owner=self._owner, tries=self.tries)
+            self._begun = True
             return
+        self._begun = True
         await self._add(
             (self.user_id, TurnRole.USER, TurnState.COMPLETE, text), (self.answer_id, TurnRole.ASSISTANT, TurnState.RUNNING, "")
         )
@@ -195,16 +213,20 @@ class TurnWriter:
         return self.user_id
 
     async def note(self, piece: str) -> None:
-        """Remembers a piece of the answer; what is there is stored every second, for a server that dies."""
+        """Remembers a piece of the answer; what is there is stored every second, for a server that dies.
+
+        Raises TurnLostError where that shows that the turn is another call's.
+        """
         self._pieces.append(piece)
         if time.monotonic() - self._saved > _SAVE_EVERY_S:
             self._saved = time.monotonic()
-            await self._change(text="".join(self._pieces))
+            if not await self._change(text="".join(self._pieces)):
+                await self._held.lease.check()
 
     async def complete(self, done: Done) -> None:
-        """Stores the whole answer, durably, before anyone is told that it is done."""
+        """Stores the whole answer, durably, before anyone is told that it is done. Raises TurnLostError."""
         done.message_id = self.answer_id
-        await self._end(
+        stored = await self._end(
             TurnState.COMPLETE,
             done.finish_reason,
             text=done.answer,
@@ -212,6 +234,8 @@ class TurnWriter:
             citations=[citation.model_dump(mode="json") for citation in done.citations],
             usage=None if done.usage is None else done.usage.model_dump(mode="json"),
         )
+        if not stored:
+            await self._held.lease.check()
         self._note_failures(0)
 
     async def cancelled(self, usage: TokenUsage) -> None:
@@ -242,6 +266,7 @@ class TurnWriter:
                 text=text,
                 state=state,
                 handoff_reason=handoff_reason,
+                owner=self._owner,
                 created_at=now,
             )
             for i, (identifier, role, state, text) in enumerate(rows)
@@ -249,17 +274,20 @@ class TurnWriter:
         await self._conversations.add_turns(self._ctx.tenant_id, turns)
         self._held.added(turns)
 
-    async def _end(self, state: TurnState, finish_reason: str, **fields: Any) -> None:
+    async def _end(self, state: TurnState, finish_reason: str, **fields: Any) -> bool:
         latency_ms = int((time.monotonic() - self._began) * 1000)
-        await self._change(state=state.value, finish_reason=finish_reason, latency_ms=latency_ms, **fields)
+        stored = await self._change(state=state.value, finish_reason=finish_reason, latency_ms=latency_ms, **fields)
         self._ended = True
+        return stored
 
     def _note_failures(self, failures: int) -> None:
         if failures != self._held.conversation.failures:
             self._held.changes["failures"] = failures
 
-    async def _change(self, **fields: Any) -> None:
-        await self._conversations.change_turn(self._ctx.tenant_id, self.answer_id, fields)
+    async def _change(self, **fields: Any) -> bool:
+        """Changes the answer's turn; False where another call has taken it. Before it is begun it is nobody's."""
+        owner = self._owner if self._begun else ""
+        return await self._conversations.change_turn(self._ctx.tenant_id, self.answer_id, fields, owner=owner)
 
 
 async def known_turn(conversations: Conversations, held: Held, identifier: str, ctx: Context) -> TurnRecord | None:
