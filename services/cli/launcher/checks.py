@@ -100,9 +100,7 @@ async def _pong(check: Check) -> str:
     if closed := await _open(check):
         return closed
     try:
-        await hello(
-            f"mongodb://{HOST}:{check.port}", most_s=10.0
-        )  # longer than any caller waits
+        await hello(f"mongodb://{HOST}:{check.port}", most_s=10.0)  # longer than any caller waits
     except UnavailableError:
         return "takes connections, but does not answer"
     return ""
