@@ -23,7 +23,8 @@ demo: setup
 	$(BIN)/malla demo
 
 test: lint
-	$(BIN)/pytest -m "not chaos"
+	# Side by side, because most tests wait for processes to start; those that share servers stay together.
+	$(BIN)/pytest -m "not chaos" -n 3 --dist loadgroup
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -16,14 +16,20 @@ import pytest
 from tests.e2e.mesh import Mesh, create_collection, eventually, kill, started
 
 KILLED = ("database", "embedding", "ingestion", "query")
-PARAGRAPH = "El expediente {0} habla de la ruta {0}, de su revisión y de quien la firma. " * 4
+# Each says something else: a search shows passages that say the same once.
+PARTS = (
+    "El expediente {0} habla de la ruta {0}, de su revisión y de quien la firma. ",
+    "Una avería en {0} se anota con fecha, hora y técnico antes de cerrar el parte. ",
+    "Los pagos pendientes de {0} vencen a fin de mes y llevan recargo después. ",
+)
 SEARCH_S = 60
 KILLS = 4
 
 
 def text_of(number: int) -> str:
     """Three sections, so that a document has several chunks and half of it would be noticed."""
-    return "".join(f"## Parte {part} de clave{number}x\n\n{PARAGRAPH.format(f'clave{number}x')}\n\n" for part in range(3))
+    word = f"clave{number}x"
+    return "".join(f"## Parte {i} de {word}\n\n{part.format(word) * 4}\n\n" for i, part in enumerate(PARTS))
 
 
 @contextmanager
@@ -70,8 +76,8 @@ def is_whole(http: httpx.Client, number: int) -> bool:
     document = http.get(f"/api/v1/collections/fuego/documents/doc-{number}").json()["document"]
     body = {"collection_id": "fuego", "query": f"clave{number}x", "mode": "lexical", "k": 20}
     found = [r for r in http.post("/api/v1/search", json=body).json()["results"] if r["document_id"] == f"doc-{number}"]
-    chunks = {result["chunk_id"] for result in found}
-    return document["state"] == "READY" and len(found) == len(chunks) == document["chunks"] >= 3
+    chunks = [chunk for result in found for chunk in result["chunk_ids"] or [result["chunk_id"]]]
+    return document["state"] == "READY" and len(chunks) == len(set(chunks)) == document["chunks"] >= 3
 
 
 def rounds(mesh: Mesh, count: int, documents: int) -> None:

@@ -118,6 +118,10 @@ class Ingestion:
         return pb.JobListResponse(jobs=[row], next_page_token="" if request.page_token else "second")
 
     @with_context()
+    async def ReindexCollection(self, request, ctx):
+        return pb.JobResponse(job=pb.Job(job_id="move", collection_id=request.collection_id, model=request.model))
+
+    @with_context()
     async def CancelJob(self, request, ctx):
         return pb.JobResponse(job=pb.Job(job_id=request.job_id, state=pb.Job.CANCELLED))
 

@@ -94,8 +94,13 @@ def _filters(command: dict[str, Any]) -> list[dict[str, Any]]:
         return [dict(stage["$match"]) for stage in command["pipeline"] if "$match" in stage] or [{}]
     parts = [*command.get("updates", ()), *command.get("deletes", ())]
     if parts:
-        return [dict(part["q"]) for part in parts]
-    return [dict(command.get("filter") or command.get("query") or {})]
+        return [_plain(part["q"]) for part in parts]
+    return [_plain(command.get("filter") or command.get("query") or {})]
+
+
+def _plain(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a filter with its equalities as bare values; the store writes them as `$eq`."""
+    return {name: value.get("$eq", value) if isinstance(value, Mapping) else value for name, value in query.items()}
 
 
 @pytest.fixture

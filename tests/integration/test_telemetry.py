@@ -141,7 +141,8 @@ async def test_metrics_of_calls_queues_and_batches_name_no_tenant(collector: Col
     assert labels == {"rpc.system.name": "grpc", "rpc.method": METHOD, "rpc.response.status_code": "OK"}
     assert calls[0].count == 1
     assert batches[0].sum == 1
-    assert sorted(pair.value.string_value for point in waits for pair in point.attributes) == ["bulk", "interactive"]
+    lanes = [pair.value.string_value for point in waits for pair in point.attributes if pair.key == "malla.lane"]
+    assert sorted(lanes) == ["bulk", "interactive"]
     assert not [request for request in collector.metric_requests if "acme" in str(request)]
 
 

@@ -64,6 +64,7 @@ def logged() -> Iterator[Callable[[], str]]:
         f"client_secret={WORD}&grant_type=x",
         PEM,
     ],
+    ids=lambda _: "text",  # the secrets are of this run; the names of tests are not
 )
 def test_what_looks_like_a_secret_is_masked(text: str) -> None:
     masked = scrub(text)
@@ -87,7 +88,9 @@ def test_what_is_none_is_left_alone(text: str) -> None:
     assert scrub(text) == text
 
 
-@pytest.mark.parametrize("secret", [WORD, f'qu"ote\\and {WORD[:6]}', f"ñandú/{WORD[:8]}@x", f"a b+c%{WORD[:5]}"])
+@pytest.mark.parametrize(
+    "secret", [WORD, f'qu"ote\\and {WORD[:6]}', f"ñandú/{WORD[:8]}@x", f"a b+c%{WORD[:5]}"], ids=lambda _: "secret"
+)
 def test_a_known_secret_is_masked_however_it_is_written(secret: str) -> None:
     scrubber = Scrubber()
     scrubber.hide(secret)
