@@ -10,6 +10,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # the scheduler reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Says which tests stay together where several run side by side: those of a file, and all of the files that share the edge.
 
