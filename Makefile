@@ -24,7 +24,7 @@ demo: setup
 
 test: lint
 	# Side by side, because most tests wait for processes to start; those that share servers stay together.
-	$(BIN)/pytest -m "not chaos" -n 3 --dist loadgroup
+	$(BIN)/pytest -m "not chaos" -n 3 --dist loadfile
 
 lint: setup-dev
 	$(BIN)/ruff check .
