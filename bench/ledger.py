@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
+from peers.machine import cpu_s, free_port
 from pymongo import AsyncMongoClient
 
 from common.context import Context, Tier
@@ -37,7 +38,6 @@ from common.tracking import OPERATION_QUERY, TOKEN_TYPE_LLM, TrackingSettings, U
 
 STREAMS = 50
 HOST = "127.0.0.1"
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PACES_S = {"paced: a row every 500 ms a stream": 0.5, "as fast as it goes": 0.0}
 
 Write = Callable[[str], Awaitable[object]]
@@ -46,8 +46,7 @@ Write = Callable[[str], Awaitable[object]]
 @contextmanager
 def database(folder: Path) -> Iterator[tuple[str, int]]:
     """The embedded database. Yields its address and its pid."""
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = Path(sys.executable).with_name("nx-27017")
     where = ("--data-dir", str(folder), "--host", HOST, "-p", str(port), "--log-file", "/dev/null")
     quiet = subprocess.DEVNULL
@@ -120,15 +119,6 @@ class Run(NamedTuple):
     rows_per_s: float
     cpu_ms: float
     """Of this process and the database, per row."""
-
-
-def cpu_s(pids: list[int]) -> float:
-    """Returns the CPU seconds processes have used, their threads included."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS_PER_S
 
 
 async def measure(write: Write, pids: list[int], pace_s: float, seconds: float) -> Run:

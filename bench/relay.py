@@ -27,11 +27,11 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+from peers.machine import cpu_s, free_port
 
 HERE = Path(__file__).parent
 MALLA = Path(sys.executable).with_name("malla")
 TOKENS = 200
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,6 @@ class Relay:
         if not self.openai:
             return str(event["delta"]["text"])
         return str((event["choices"][0]["delta"].get("content") if event["choices"] else "") or "")
-
-
-def free_port() -> int:
-    """Returns a port nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -123,15 +116,6 @@ def mesh(upstream: str) -> Iterator[Relay]:
             yield Relay("Malla (Envoy + all processes)", f"{told['edge_url']}/api/v1/groq/chat/stream", headers, pids)
         finally:
             subprocess.run([MALLA, "down", "--data-dir", folder], capture_output=True, check=True)
-
-
-def cpu_s(pids: list[int]) -> float:
-    """Returns the CPU seconds processes have used, their threads included."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / TICKS_PER_S
 
 
 async def read_answer(client: httpx.AsyncClient, relay: Relay) -> tuple[float, int]:
