@@ -42,6 +42,7 @@ async def test_the_socket_works_in_a_folder_whose_path_is_long(tmp_path):
         (["query"], ["query", "query-2"]),
         (["query-2"], ["query-2"]),
         (["gateway", "proxy"], ["proxy", "gateway"]),
+        (["proxy"], ["proxy", "gateway"]),
     ],
 )
 def test_a_server_is_all_its_replicas_and_the_gateway_comes_after_the_proxy(names, order):

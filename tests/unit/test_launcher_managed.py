@@ -8,15 +8,14 @@ import itertools
 import os
 import signal
 import socket
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from services.cli.launcher.backoff import Backoff
 from services.cli.launcher.checks import Check, CheckKind
 from services.cli.launcher.hang import Patience, until_hung
+from services.cli.launcher.lifeline import held, lifeline_path
 from services.cli.launcher.managed import ManagedProcess, RestartError
 from services.cli.launcher.ports import choose_ports
 from services.cli.launcher.procfs import Process
@@ -32,7 +31,13 @@ PATIENCE_S = 20
 
 
 @pytest.fixture
-async def launch(tmp_path):
+def lifeline(tmp_path):
+    with held(tmp_path):
+        yield lifeline_path(tmp_path)
+
+
+@pytest.fixture
+async def launch(tmp_path, lifeline):
     started = []
 
     def start(name="one", code=LISTEN, command=None, **options):
@@ -44,6 +49,7 @@ async def launch(tmp_path):
             command=command or (sys.executable, "-S", "-c", code, str(port)),
             log=tmp_path / f"{name}.log",
             check=Check(kind=options.pop("kind", CheckKind.TCP), port=port, path="/"),
+            lifeline=lifeline,
             **fields,
         )
         process = ManagedProcess(spec, backoff=Backoff(first_s=0.01, most_s=0.05), **options)
@@ -187,27 +193,6 @@ async def test_stopping_one_that_waits_to_be_started_again(launch):
     async with asyncio.timeout(PATIENCE_S):
         await process.stop()
     assert process.state.phase is ProcessPhase.STOPPED
-
-
-async def test_children_die_with_a_killed_supervisor(tmp_path):
-    """The supervisor here is a real process, as its death is what counts."""
-    parent = (
-        "import sys, signal; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
-        "from services.cli.launcher.spawn import spawn; "
-        "child = spawn([sys.executable, '-S', '-c', 'import time; time.sleep(600)'], Path(sys.argv[2])); "
-        "print(child.pid, flush=True); signal.pause()"
-    )
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(  # noqa: ASYNC220  # starting it takes no time
-        [sys.executable, "-c", parent, str(root), str(tmp_path / "log")], stdout=subprocess.PIPE
-    ) as supervisor:
-        pid = int(supervisor.stdout.readline())
-        # Until the wrapper has become the program, its name is Python's with the wrapper's path.
-        await until(lambda: b"exec_child" not in Path(f"/proc/{pid}/cmdline").read_bytes())
-        child = Process.of(pid)
-        supervisor.kill()
-    assert child is not None
-    await until(lambda: not child.is_alive)
 
 
 SERVE = (

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from services.cli.launcher.checks import Check, CheckKind
+from services.cli.launcher.lifeline import held, lifeline_path
 from services.cli.launcher.lock import AlreadyRunningError, mesh_lock
 from services.cli.launcher.options import LaunchOptions
 from services.cli.launcher.plan import Plan
@@ -63,6 +64,7 @@ def mesh(tmp_path):
                 log=whole.layout.log(name),
                 check=Check(kind=CheckKind.TCP, port=ports[name][0]),
                 needs=needs,
+                lifeline=lifeline_path(options.data_dir),
             )
             for name, needs in rows
         )
@@ -71,7 +73,8 @@ def mesh(tmp_path):
 
     make.journal = lambda: (tmp_path / "journal").read_text().split("\n")[:-1]
     make.home = options.data_dir
-    return make
+    with held(options.data_dir):
+        yield make
 
 
 async def test_start_follows_needs_and_stop_reverses_them(mesh):

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-import grpc
-import httpx
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from common.errors import UnavailableError
 from common.models import BaseModel
-from common.store import hello
+from services.cli.launcher import probes
+from services.cli.launcher.probes import HOST
+
+__all__ = ["HOST", "Check", "CheckKind"]
 
 _POLL_S = 0.05
-HOST = "127.0.0.1"
+
+Ask = Callable[[int, str], Awaitable[str]]
+"""Given a port and a path, returns what is wrong, or ""."""
 
 
 class CheckKind(StrEnum):
@@ -42,12 +42,12 @@ class Check(BaseModel):
 
     async def silence(self, timeout_s: float) -> str:
         """Returns why it is taken for hung, or "". Over HTTP any answer is a good one: the proxy says what others lack."""
-        return await self._said(_answers if self.kind is CheckKind.HTTP else _ASK[self.kind], timeout_s)
+        return await self._said(probes.answers if self.kind is CheckKind.HTTP else _ASK[self.kind], timeout_s)
 
-    async def _said(self, ask: Callable[[Check], Awaitable[str]], timeout_s: float) -> str:
+    async def _said(self, ask: Ask, timeout_s: float) -> str:
         try:
             async with asyncio.timeout(timeout_s):
-                return await ask(self)
+                return await ask(self.port, self.path)
         except TimeoutError:
             return "does not answer"
 
@@ -57,59 +57,10 @@ class Check(BaseModel):
             await asyncio.sleep(_POLL_S)
 
 
-async def _runs(_check: Check) -> str:
-    return ""
-
-
-async def _open(check: Check) -> str:
-    try:
-        _, writer = await asyncio.open_connection(HOST, check.port)
-    except OSError:
-        return "refuses connections"
-    writer.close()
-    return ""
-
-
-async def _serving(check: Check) -> str:
-    if closed := await _open(check):  # cheaper than a channel while the server loads
-        return closed
-    async with grpc.aio.insecure_channel(f"{HOST}:{check.port}") as channel:
-        try:
-            response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-        except grpc.aio.AioRpcError as error:
-            return f"fails its health check: {error.code().name}"
-    status = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
-    return "" if status == "SERVING" else f"says {status}"
-
-
-async def _ok(check: Check) -> str:
-    try:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            response = await http.get(f"http://{HOST}:{check.port}{check.path}")
-    except httpx.HTTPError:
-        return "does not answer HTTP"
-    return "" if response.is_success else f"answers {response.status_code} to {check.path}"
-
-
-async def _answers(check: Check) -> str:
-    said = await _ok(check)
-    return "" if said.startswith("answers ") else said
-
-
-async def _pong(check: Check) -> str:
-    if closed := await _open(check):
-        return closed
-    try:
-        await hello(f"mongodb://{HOST}:{check.port}", most_s=10.0)  # longer than any caller waits
-    except UnavailableError:
-        return "takes connections, but does not answer"
-    return ""
-
-
-_ASK = {
-    CheckKind.PROCESS: _runs,
-    CheckKind.TCP: _open,
-    CheckKind.GRPC: _serving,
-    CheckKind.HTTP: _ok,
-    CheckKind.MONGODB: _pong,
+_ASK: dict[CheckKind, Ask] = {
+    CheckKind.PROCESS: probes.runs,
+    CheckKind.TCP: probes.is_open,
+    CheckKind.GRPC: probes.serves_grpc,
+    CheckKind.HTTP: probes.succeeds,
+    CheckKind.MONGODB: probes.pongs,
 }

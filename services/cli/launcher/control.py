@@ -9,12 +9,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from services.cli.launcher.layout import Layout
 from services.cli.launcher.options import LaunchOptions
-from services.cli.launcher.plan import Layout
 from services.cli.launcher.spawn import spawn, tail
-from services.cli.launcher.state import SUPERVISOR, MeshState, read_state
+from services.cli.launcher.state import GUARDIAN, SUPERVISOR, MeshState, read_state
 
 _POLL_S = 0.05
+_CUT_S = 5.0
 
 
 class LaunchError(Exception):
@@ -69,6 +70,14 @@ def _started(options: LaunchOptions, supervisor: subprocess.Popen[bytes], news: 
     raise LaunchError(reason, tail(log) if "log" in message or not message else None)
 
 
+def _cut(state: MeshState) -> None:
+    """Ends a mesh whose supervisor cannot be brought back: everything hangs on its guardian."""
+    guardian = state.process(GUARDIAN)
+    if guardian is not None and guardian.process is not None:
+        guardian.process.send(signal.SIGKILL)
+        guardian.process.wait(_CUT_S)
+
+
 def stop_mesh(state: MeshState, timeout_s: float = 90.0) -> None:
     """Asks a mesh to stop and returns once no process of it is left. Raises LaunchError if it takes too long."""
     until = time.monotonic() + timeout_s
@@ -81,5 +90,7 @@ def stop_mesh(state: MeshState, timeout_s: float = 90.0) -> None:
             row.process.send(signal.SIGTERM)
             row.process.wait(max(0.0, until - time.monotonic()))
         current = read_state(state.data_dir)
+    if current is not None and current.is_running and not current.is_supervised:
+        _cut(current)
     if current is not None and current.is_running:
         raise LaunchError(f"The mesh is still stopping after {timeout_s:.0f} s. See {state.logs}/supervisor.log.")

@@ -3,7 +3,7 @@
     python -m services.cli.launcher.guardian PID TICKS SUPERVISOR_ARGUMENT...
 
 Started by a supervisor, which starts another one if it dies. SIGTERM ends it: the first thing that a supervisor does when it is
-asked to stop.
+asked to stop. It has inherited the lifeline: while it lives, the mesh goes on without a supervisor.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 def _start(options: LaunchOptions) -> subprocess.Popen[bytes]:
     command = [*options.to_command(), "--guardian-pid", str(os.getpid())]
-    return spawn(command, options.data_dir / "logs" / "supervisor.log", dies_with_us=None)
+    return spawn(command, options.data_dir / "logs" / "supervisor.log")
 
 
 if __name__ == "__main__":

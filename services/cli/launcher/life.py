@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
 
-from services.cli.launcher.procfs import Process, ended
+from services.cli.launcher.procfs import Process, ended, kill_group
 from services.cli.launcher.spawn import exit_reason, spawn
 from services.cli.launcher.spec import ProcessSpec, Variant
 
@@ -20,16 +18,21 @@ class Life:
     Attributes:
         turn: Which of the variants of its specification it is.
         process: Who it is; None where it was gone at once.
+        has_served: Whether its check has ever been passed.
         over: Done when it has ended; the result says how. Whatever it had started has ended with it then.
         began_at: By the clock of time.monotonic.
     """
 
-    def __init__(self, spec: ProcessSpec, turn: int, child: subprocess.Popen[bytes] | None, pid: int) -> None:
+    def __init__(
+        self, spec: ProcessSpec, turn: int, process: Process | None, child: subprocess.Popen[bytes] | None = None
+    ) -> None:
         self.turn = turn
-        self.process = Process.of(pid)
+        self.process = process
+        self.has_served = False
         self.began_at = time.monotonic()
         self._spec = spec
         self._child = child
+        pid = child.pid if child is not None else process.pid if process is not None else 0
         self.over: asyncio.Task[str] = asyncio.create_task(self._end(pid), name=f"{spec.name} {pid}")
 
     @classmethod
@@ -37,15 +40,14 @@ class Life:
         """Starts the program. Raises OSError."""
         for path in spec.stale:
             path.unlink(missing_ok=True)
-        death_signal = signal.SIGKILL if spec.dies_with_us else None
         command = (*spec.command, *spec.variant(turn).arguments)
-        child = spawn(command, spec.log, env=spec.env, dies_with_us=death_signal)
-        return cls(spec, turn, child, child.pid)
+        child = spawn(command, spec.log, env=spec.env, lifeline=spec.lifeline, pass_fds=spec.inherits)
+        return cls(spec, turn, Process.of(child.pid), child)
 
     @classmethod
-    def adopt(cls, spec: ProcessSpec, pid: int) -> Life:
-        """Takes on a program that another supervisor has started."""
-        return cls(spec, 0, None, pid)
+    def adopt(cls, spec: ProcessSpec, turn: int, process: Process) -> Life:
+        """Takes on a program that another supervisor has started. How it ends is not ours to know."""
+        return cls(spec, turn, process)
 
     @property
     def variant(self) -> Variant:
@@ -69,14 +71,8 @@ class Life:
 
     async def _end(self, pid: int) -> str:
         try:
-            await ended(pid)
+            await ended(pid, None if self._child else self.process)
         finally:
-            reason = exit_reason(_reaped(self._child)) if self._child else "ended"
+            kill_group(pid, self.process)  # before it is reaped: its pid still names its group
+            reason = exit_reason(self._child.wait()) if self._child else "ended"
         return reason
-
-
-def _reaped(child: subprocess.Popen[bytes]) -> int:
-    # Not yet reaped, its pid still names its group: whatever it had started ends with it.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    return child.wait()

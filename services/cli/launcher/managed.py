@@ -14,7 +14,7 @@ from services.cli.launcher.hang import Patience, until_hung
 from services.cli.launcher.life import Life
 from services.cli.launcher.procfs import listens
 from services.cli.launcher.spec import ProcessSpec
-from services.cli.launcher.state import ProcessPhase, ProcessState
+from services.cli.launcher.state import LifeState, ProcessPhase, ProcessState
 
 log = logging.getLogger("malla.launcher")
 
@@ -30,6 +30,14 @@ class RestartError(Exception):
 class ManagedProcess:
     """Starts a process when what it needs is ready, and again, with back-off, whenever it dies or hangs.
 
+    Args:
+        spec: What it is.
+        needs: Set once what it needs serves.
+        on_change: Told whenever `state` has changed.
+        backoff: How long to wait before it is started again.
+        patience: When it is taken for hung.
+        previous: What a supervisor that died had written of it. If it lives still, it goes on as it is.
+
     Attributes:
         state: What `malla status` shows.
         ready: Set once it has served for the first time.
@@ -44,7 +52,7 @@ class ManagedProcess:
         on_change: Callable[[], None] = lambda: None,
         backoff: Backoff | None = None,
         patience: Patience | None = None,
-        adopted: int | None = None,
+        previous: ProcessState | None = None,
     ) -> None:
         self.spec = spec
         self.state = ProcessState(name=spec.name, port=spec.check.port, check=spec.check, log=spec.log)
@@ -54,7 +62,6 @@ class ManagedProcess:
         self._on_change = on_change
         self._backoff = backoff or Backoff()
         self._patience = patience or Patience()
-        self._adopted = adopted
         self._early_deaths = 0
         self._stopping = False
         self._asked_to_restart = False
@@ -65,11 +72,16 @@ class ManagedProcess:
         self._serving = asyncio.Event()
         self._restarting = asyncio.Lock()
         self._retiring: dict[Life, asyncio.Task[None]] = {}
+        self._newborn: Life | None = None
+        self._adopted: Life | None = None
+        if previous is not None:
+            self._go_on(previous)
 
     def start(self) -> None:
-        """Begins to keep it running."""
-        self._task = asyncio.create_task(self._keep(), name=self.spec.name)
-        self._task.add_done_callback(self._on_end)
+        """Begins to keep it running, if that has not begun yet."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep(), name=self.spec.name)
+            self._task.add_done_callback(self._on_end)
 
     async def stop(self) -> None:
         """Ends it: what `before_stop` does, SIGTERM, and after the grace SIGKILL."""
@@ -106,11 +118,32 @@ class ManagedProcess:
                 return await self._hand_over(self._life)
             return await self._begin_anew(self._life)
 
+    # ---- what another supervisor has left
+
+    def _go_on(self, before: ProcessState) -> None:
+        state = self.state
+        state.restarts, state.last_exit, state.turn = before.restarts, before.last_exit, before.turn
+        if before.process is not None and before.process.is_alive:
+            self._life = self._adopted = Life.adopt(self.spec, before.turn, before.process)
+            state.phase, state.process, state.started_at = before.phase, before.process, before.started_at
+            if before.phase is ProcessPhase.READY:
+                self._life.has_served = True
+                self.ready.set()
+        elif before.started_at:
+            state.restarts += 1
+            if before.process is not None:
+                state.last_exit = "died while no supervisor watched"
+        for life in before.beside:
+            if life.process.is_alive:
+                self._retire(Life.adopt(self.spec, life.turn, life.process))
+        self._list_beside()
+
     # ---- the running life
 
     async def _keep(self) -> None:
-        for event in self._needs:
-            await event.wait()
+        if self._adopted is None:
+            for event in self._needs:
+                await event.wait()
         while True:
             began = time.monotonic()
             await self._live()
@@ -131,9 +164,6 @@ class ManagedProcess:
         except OSError as error:
             self.state.last_exit = f"cannot be started: {error.strerror}"
             return
-        self._serving.clear()
-        self._set(life)
-        self._show(ProcessPhase.STARTING)
         while True:
             watching = asyncio.create_task(self._watch(life))
             replaced = asyncio.create_task(self._replaced.wait())
@@ -150,11 +180,14 @@ class ManagedProcess:
             self.state.last_exit = f"{life.over.result()}{self._hung}"
 
     def _begun(self) -> Life:
-        turn = self._life.turn if self._life is not None else 0
-        if self._adopted is None:
-            return Life.begin(self.spec, turn)
-        pid, self._adopted = self._adopted, None
-        return Life.adopt(self.spec, pid)
+        if self._adopted is not None:
+            life, self._adopted = self._adopted, None
+            return life
+        life = Life.begin(self.spec, self.state.turn)
+        self._serving.clear()
+        self._set(life)
+        self._show(ProcessPhase.STARTING)
+        return life
 
     def _set(self, life: Life) -> None:
         self._life = life
@@ -165,9 +198,11 @@ class ManagedProcess:
 
     async def _watch(self, life: Life) -> None:
         """Says when it serves; then kills it when it hangs. SIGKILL: one that hangs hears nothing else."""
-        await self.spec.check.wait()
-        self._show(ProcessPhase.READY)
-        self.ready.set()
+        if not life.has_served:
+            await self.spec.check.wait()
+            life.has_served = True
+            self._show(ProcessPhase.READY)
+            self.ready.set()
         self._serving.set()
         why = await until_hung(self.spec.check, self._patience)
         if not self._stopping and not self._asked_to_restart:
@@ -179,24 +214,36 @@ class ManagedProcess:
 
     async def _hand_over(self, old: Life) -> asyncio.Task[None]:
         new = await self._beside(old)
+        self._newborn = None
         if self._life is not old or old.is_over:
             new.send(signal.SIGKILL)
+            self._tell_beside()
             raise RestartError(f"The {self.spec.name} died meanwhile, and was started again anyway.")
         self._set(new)
         self.state.restarts += 1
         self.state.last_exit = _ON_REQUEST
         self._replaced.set()
+        retiring = self._retire(old)
+        self._tell_beside()  # at once: a supervisor that comes after us must end the right one
+        return retiring
+
+    def _retire(self, old: Life) -> asyncio.Task[None]:
         retiring = asyncio.create_task(self._end(old, replaced=True), name=f"{self.spec.name} retires")
         self._retiring[old] = retiring
-        retiring.add_done_callback(lambda _task: self._retiring.pop(old))
+        retiring.add_done_callback(lambda _task: self._retired(old))
         return retiring
+
+    def _retired(self, old: Life) -> None:
+        del self._retiring[old]
+        self._tell_beside()
 
     async def _beside(self, old: Life) -> Life:
         """Starts a life beside another, and returns it once it listens. Raises RestartError."""
         try:
-            new = Life.begin(self.spec, old.turn + 1)
+            self._newborn = new = Life.begin(self.spec, old.turn + 1)
         except OSError as error:
             raise RestartError(f"The new {self.spec.name} cannot be started: {error.strerror}. The old one goes on.") from None
+        self._tell_beside()
         until = time.monotonic() + self.spec.start_timeout_s
         try:
             # Not the check: on a shared port the old one might answer.
@@ -210,6 +257,8 @@ class ManagedProcess:
             raise RestartError(self._not_started("not ready in time"))
         except BaseException:
             new.send(signal.SIGKILL)
+            self._newborn = None
+            self._tell_beside()
             raise
 
     def _not_started(self, why: str) -> str:
@@ -230,7 +279,7 @@ class ManagedProcess:
     async def _end(self, life: Life, *, replaced: bool) -> None:
         """Lets a life end: what its `before_stop` does, SIGTERM, and after the grace SIGKILL."""
         drain = life.variant.before_stop
-        if drain is not None and self.ready.is_set():
+        if drain is not None and (replaced or self.ready.is_set()):
             ending = asyncio.ensure_future(drain(replaced))
             await asyncio.wait([ending, life.over], return_when=asyncio.FIRST_COMPLETED)
             ending.cancel()
@@ -254,6 +303,14 @@ class ManagedProcess:
             self._early_deaths += 1
             if self._early_deaths >= _EARLY_DEATHS:
                 self.hopeless.set()
+
+    def _tell_beside(self) -> None:
+        self._list_beside()
+        self._on_change()
+
+    def _list_beside(self) -> None:
+        lives = [*self._retiring, *([self._newborn] if self._newborn is not None else [])]
+        self.state.beside = [LifeState(process=life.process, turn=life.turn) for life in lives if life.process is not None]
 
     def _show(self, phase: ProcessPhase) -> None:
         self.state.phase = phase

@@ -16,6 +16,8 @@ from common.telemetry import TelemetrySettings
 from common.tokens import KeyRing
 from services.cli.launcher.checks import HOST, Check, CheckKind
 from services.cli.launcher.drain import drain_proxy
+from services.cli.launcher.layout import Layout
+from services.cli.launcher.lifeline import lifeline_path
 from services.cli.launcher.options import LaunchOptions
 from services.cli.launcher.ports import PortTakenError, choose_ports, is_free
 from services.cli.launcher.spec import ProcessSpec, Variant
@@ -35,57 +37,6 @@ _STOPS_BESIDE_PROXY = (GATEWAY, "ingestion")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where a mesh keeps what."""
-
-    data_dir: Path
-
-    @property
-    def keys(self) -> Path:
-        """Folder of the signing keys."""
-        return self.data_dir / "keys"
-
-    @property
-    def jwks(self) -> Path:
-        """The public keys; beside them lies what the proxy knows of tokens."""
-        return self.keys / "jwks.json"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the logs, one a process."""
-        return self.data_dir / "logs"
-
-    @property
-    def audit(self) -> Path:
-        """Folder of the audit logs: one of each server, and one of the edge."""
-        return self.logs / "audit"
-
-    @property
-    def database(self) -> Path:
-        """Folder of the embedded database."""
-        return self.data_dir / "database"
-
-    @property
-    def outbox(self) -> Path:
-        """Folder of the usage that waits for the database."""
-        return self.data_dir / "outbox"
-
-    @property
-    def indexes(self) -> Path:
-        """Folder of the indexes' snapshots, which the query servers share."""
-        return self.data_dir / "indexes"
-
-    @property
-    def proxy_config(self) -> Path:
-        """The proxy's configuration."""
-        return self.data_dir / "envoy.yaml"
-
-    def log(self, name: str) -> Path:
-        """Returns the log of a process."""
-        return self.logs / f"{name}.log"
-
-
-@dataclass(frozen=True)
 class Plan:
     """One mesh, ready to be started."""
 
@@ -95,13 +46,24 @@ class Plan:
     keys: KeyRing
 
     @classmethod
-    def make(cls, options: LaunchOptions, settings: CliSettings, previous: MeshState | None) -> Plan:
-        """Chooses ports and writes the proxy's configuration and public keys. Raises PortTakenError."""
+    def make(cls, options: LaunchOptions, settings: CliSettings, previous: MeshState | None, *, goes_on: bool = False) -> Plan:
+        """Chooses ports and writes the proxy's configuration and public keys.
+
+        Args:
+            options: What was asked for.
+            settings: What is configured.
+            previous: The last mesh of the data dir, whose ports are taken again where they are free.
+            goes_on: Whether that mesh, or some of it, still runs: its ports are taken as they are.
+
+        Raises:
+            PortTakenError: The edge's port is not free.
+        """
         layout = Layout(options.data_dir)
         for folder in (layout.logs, layout.audit, layout.database):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         keys = KeyRing.open(layout.keys)
-        plan = cls(layout, settings, _ports(options, settings, previous), keys)
+        ports = previous.ports if previous is not None and goes_on else _ports(options, settings, previous)
+        plan = cls(layout, settings, ports, keys)
         write_identity(plan.proxy(), keys)
         layout.proxy_config.write_text(render(plan.proxy()), encoding="utf-8")
         return plan
@@ -131,8 +93,7 @@ class Plan:
     @property
     def shown_mongodb_uri(self) -> str:
         """The same without user and password."""
-        parts = urlsplit(self.mongodb_uri)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return _shown(self.mongodb_uri)
 
     def specs(self) -> list[ProcessSpec]:
         """Returns the processes, each after what it needs."""
@@ -154,6 +115,7 @@ class Plan:
             log=self.layout.log(DATABASE),
             check=Check(kind=CheckKind.MONGODB, port=self.port(DATABASE)),
             stale=(pid_file,),
+            lifeline=lifeline_path(self.layout.data_dir),
         )
 
     def _server(self, name: str, index: int) -> ProcessSpec:
@@ -186,6 +148,7 @@ class Plan:
             is_shareable=True,
             grace_s=self.settings.drain_grace_s + 5,
             start_timeout_s=self.settings.start_timeout_s,
+            lifeline=lifeline_path(self.layout.data_dir),
         )
 
     def _proxy(self, needs: tuple[str, ...]) -> ProcessSpec:
@@ -199,6 +162,7 @@ class Plan:
             is_shareable=True,
             grace_s=5.0,
             start_timeout_s=self.settings.start_timeout_s,
+            lifeline=lifeline_path(self.layout.data_dir),
         )
 
     def _proxy_variant(self, admin_port: int) -> Variant:
@@ -210,12 +174,28 @@ class Plan:
         )
 
 
+def is_same_mesh(options: LaunchOptions, settings: CliSettings, previous: MeshState) -> bool:
+    """Says whether an earlier mesh is the one that would be started now: as many processes of each kind, over one record."""
+    counts = {name: len(ports) for name, ports in previous.ports.items()}
+    uri = settings.mongodb_uri.get_secret_value()
+    return counts == {**_wanted(options, settings), "edge": 1} and (not uri or _shown(uri) == previous.mongodb_uri)
+
+
+def _wanted(options: LaunchOptions, settings: CliSettings) -> dict[str, int]:
+    """Returns how many ports each has, but for the edge."""
+    wanted = {"mesh": 1, "admin": _PROXIES, DATABASE: 0 if settings.mongodb_uri else 1}
+    return wanted | {name: options.replicas.get(name, 1) for name in UPSTREAMS}
+
+
+def _shown(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def _ports(options: LaunchOptions, settings: CliSettings, previous: MeshState | None) -> dict[str, list[int]]:
     remembered = previous.ports if previous else {}
     edge = options.port if options.port is not None else next(iter(remembered.get("edge", ())), settings.edge_port)
     if edge and not is_free(edge):
         raise PortTakenError(f"Port {edge} is taken. Choose another with --port, or --port 0 for a free one.")
-    wanted = {"edge": 0 if edge else 1, "mesh": 1, "admin": _PROXIES, DATABASE: 0 if settings.mongodb_uri else 1}
-    wanted |= {name: options.replicas.get(name, 1) for name in UPSTREAMS}
-    ports = choose_ports(wanted, remembered, exclude=edge)
+    ports = choose_ports({"edge": 0 if edge else 1, **_wanted(options, settings)}, remembered, exclude=edge)
     return ports | {"edge": [edge]} if edge else ports

@@ -28,8 +28,7 @@ class Process(BaseModel):
     def of(cls, pid: int) -> Process | None:
         """Returns the process that runs as `pid`, or None. One that waits to be reaped does not run."""
         with suppress(OSError):
-            # The name may hold spaces and parentheses; what follows the last parenthesis cannot.
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            fields = _fields(pid)
             if fields[0] not in {"Z", "X"}:
                 return cls(pid=pid, ticks=int(fields[19]))
         return None
@@ -45,6 +44,13 @@ class Process(BaseModel):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it stands still: SIGSTOP, or a debugger."""
+        with suppress(OSError):
+            return _fields(self.pid)[0] in {"T", "t"} and self.is_alive
+        return False
+
     def wait(self, timeout_s: float) -> bool:
         """Blocks until it has ended, and says whether it did in time."""
         try:
@@ -59,6 +65,11 @@ class Process(BaseModel):
             return bool(poll.poll(timeout_s * 1000))
         finally:
             os.close(descriptor)
+
+
+def _fields(pid: int) -> list[str]:
+    # From the state on. The name before it may hold spaces and parentheses; what follows the last parenthesis cannot.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def ourselves() -> Process:
@@ -86,11 +97,25 @@ def listens(pid: int, port: int) -> bool:
     return False
 
 
-async def ended(pid: int) -> None:
-    """Returns when the process that runs as `pid` now has ended; a child of ours can then be reaped without waiting."""
+def kill_group(pid: int, leader: Process | None) -> None:
+    """Ends what the leader of a group has started, and the leader too if it still runs."""
+    # While anything of a group is left, no other process is given its number.
+    if Process.of(pid) in (None, leader):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+async def ended(pid: int, known: Process | None = None) -> None:
+    """Returns when the process that runs as `pid` now has ended; a child of ours can then be reaped without waiting.
+
+    For one that is not our child say who it is `known` to be: its pid may be another's by now.
+    """
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
+        return
+    if known is not None and not known.is_alive:
+        os.close(descriptor)
         return
     loop = asyncio.get_running_loop()
     done = loop.create_future()

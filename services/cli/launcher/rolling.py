@@ -16,14 +16,15 @@ News = tuple[str, str]
 def chosen(names: Sequence[str], known: Iterable[str]) -> list[str]:
     """Returns which processes are meant, in the order in which to restart them. Raises RestartError for an unknown one.
 
-    A server's name means all its replicas. The proxy comes before the gateway: its WebSockets, which only the gateway ends, are
-    what an old proxy would wait for.
+    A server's name means all its replicas. The gateway follows the proxy, also where it is not named: only the gateway ends
+    WebSockets, and an old proxy would wait for them.
     """
     all_names = list(known)
     unknown = [name for name in names if not any(_is_meant(name, one) for one in all_names)]
     if unknown:
         raise RestartError(f"There is no process '{unknown[0]}' to restart. There are: {', '.join(all_names)}.")
-    meant = [one for one in all_names if not names or any(_is_meant(name, one) for name in names)]
+    wanted = [*names, GATEWAY] if PROXY in names else names
+    meant = [one for one in all_names if not names or any(_is_meant(name, one) for name in wanted)]
     return sorted(meant, key=lambda one: 2 if _is_meant(GATEWAY, one) else int(one == PROXY))
 
 

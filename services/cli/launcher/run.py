@@ -9,12 +9,18 @@ from collections.abc import Callable
 from pydantic import SecretStr
 
 from common.logs import JsonFormatter
+from services.cli.launcher.adoption import adoptable, end_strangers
+from services.cli.launcher.layout import Layout
+from services.cli.launcher.lifeline import held
 from services.cli.launcher.lock import mesh_lock
 from services.cli.launcher.options import LaunchOptions
-from services.cli.launcher.plan import Layout, Plan
-from services.cli.launcher.state import MeshPhase, MeshState, read_state
+from services.cli.launcher.plan import Plan
+from services.cli.launcher.state import MeshState, read_state
 from services.cli.launcher.supervisor import Supervisor
 from services.cli.settings import CliSettings
+
+_SPARE_S = 5.0
+"""What a server may take from the end of its calls to its own."""
 
 
 def run_mesh(
@@ -39,12 +45,16 @@ def run_mesh(
     """
     if options.embedded:
         settings = settings.model_copy(update={"mongodb_uri": SecretStr("")})
-    with mesh_lock(options.data_dir):
+    with mesh_lock(options.data_dir), held(options.data_dir) as lifeline:
         handler = _log_to_file(Layout(options.data_dir))
         try:
             previous = read_state(options.data_dir)
-            plan = Plan.make(options, settings, previous)
-            asyncio.run(_supervise(options, plan, previous, guardian_pid, on_ready))
+            left = None
+            if guardian_pid is not None:
+                left = adoptable(options, settings, previous)
+                end_strangers(options.data_dir, left, guardian_pid, grace_s=settings.drain_grace_s + _SPARE_S)
+            plan = Plan.make(options, settings, previous, goes_on=left is not None and left.has_survivors)
+            asyncio.run(_supervise(options, plan, left, guardian_pid, lifeline, on_ready))
         finally:
             logging.getLogger("malla.launcher").removeHandler(handler)
             handler.close()
@@ -53,12 +63,12 @@ def run_mesh(
 async def _supervise(
     options: LaunchOptions,
     plan: Plan,
-    previous: MeshState | None,
+    left: MeshState | None,
     guardian_pid: int | None,
+    lifeline: int,
     on_ready: Callable[[MeshState], None],
 ) -> None:
-    died = guardian_pid is not None and previous is not None and previous.phase is not MeshPhase.STOPPED
-    supervisor = Supervisor(options, plan, previous=previous if died else None, guardian_pid=guardian_pid)
+    supervisor = Supervisor(options, plan, previous=left, guardian_pid=guardian_pid, lifeline=lifeline)
     await supervisor.run(on_ready)
 
 

@@ -17,7 +17,8 @@ def spawn(
     log: Path,
     *,
     env: Mapping[str, str] | None = None,
-    dies_with_us: signal.Signals | None = signal.SIGKILL,
+    lifeline: Path | None = None,
+    dies_with_us: signal.Signals | None = None,
     pass_fds: Iterable[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Starts a program in a session of its own, so that a Ctrl-C in the terminal is the supervisor's alone.
@@ -26,11 +27,14 @@ def spawn(
         command: Program and arguments.
         log: Gets what it prints, appended.
         env: Set on top of our environment.
+        lifeline: It is killed when nobody holds this any more; None for one that hangs on nothing.
         dies_with_us: Sent to it when we die; None for one that lives on. Call from the main thread.
         pass_fds: Descriptors it inherits beside the standard ones.
     """
+    if lifeline is not None:
+        command = _bound("lifeline", str(lifeline), command)
     if dies_with_us is not None:
-        command = (sys.executable, "-I", "-S", str(_EXEC_CHILD), str(int(dies_with_us)), str(os.getpid()), *command)
+        command = _bound("parent", str(int(dies_with_us)), command)
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -42,6 +46,10 @@ def spawn(
             start_new_session=True,
             pass_fds=tuple(pass_fds),
         )
+
+
+def _bound(how: str, what: str, command: Sequence[str]) -> Sequence[str]:
+    return (sys.executable, "-I", "-S", str(_EXEC_CHILD), str(os.getpid()), how, what, *command)
 
 
 def tail(log: Path, lines: int = 15) -> list[str]:

@@ -41,7 +41,8 @@ class ProcessSpec:
         is_shareable: Whether two lives of it can listen on its port at once: a new one then serves before the old one drains.
         grace_s: Seconds from SIGTERM to SIGKILL.
         start_timeout_s: Seconds that a restart on request may take until it serves.
-        dies_with_us: Whether the death of the supervisor is its own.
+        lifeline: It dies when nobody holds this any more; None for one that hangs on nothing.
+        inherits: Descriptors of ours that it gets.
     """
 
     name: str
@@ -55,7 +56,8 @@ class ProcessSpec:
     is_shareable: bool = False
     grace_s: float = 25.0
     start_timeout_s: float = 120.0
-    dies_with_us: bool = True
+    lifeline: Path | None = None
+    inherits: tuple[int, ...] = ()
 
     def variant(self, turn: int) -> Variant:
         """Returns the variant of a turn."""

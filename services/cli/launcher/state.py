@@ -35,6 +35,17 @@ class ProcessPhase(StrEnum):
     STOPPED = "stopped"
 
 
+class LifeState(BaseModel):
+    """One run of a process.
+
+    Attributes:
+        turn: Which of the variants of the process it is.
+    """
+
+    process: Process
+    turn: int
+
+
 class ProcessState(BaseModel):
     """One process of the mesh.
 
@@ -43,6 +54,7 @@ class ProcessState(BaseModel):
         last_exit: How its last life ended; empty in its first.
         started_at: Unix time in seconds of its last start; 0 before.
         turn: Which of its variants runs: each restart on request that needs no pause is the next one.
+        beside: What runs beside it while one life replaces another: the one that retires, or the one that is not ready yet.
     """
 
     name: str
@@ -54,6 +66,7 @@ class ProcessState(BaseModel):
     last_exit: str = ""
     started_at: float = 0.0
     turn: int = 0
+    beside: list[LifeState] = Field(default_factory=list)
     log: Path
 
 
@@ -83,6 +96,11 @@ class MeshState(BaseModel):
     def _runs(self, name: str) -> bool:
         row = self.process(name)
         return row is not None and row.process is not None and row.process.is_alive
+
+    @property
+    def has_survivors(self) -> bool:
+        """Whether any of it but the supervisor and the guardian runs."""
+        return any(self._runs(row.name) for row in self.processes if row.name not in {SUPERVISOR, GUARDIAN})
 
     @property
     def is_supervised(self) -> bool:

@@ -20,7 +20,7 @@ from services.cli.launcher.hang import Patience
 from services.cli.launcher.managed import ManagedProcess, RestartError
 from services.cli.launcher.options import LaunchOptions
 from services.cli.launcher.plan import PROXY, Plan
-from services.cli.launcher.procfs import ourselves
+from services.cli.launcher.procfs import Process, ourselves
 from services.cli.launcher.rolling import restart_rolling
 from services.cli.launcher.rotate import LogBounds, LogRotation
 from services.cli.launcher.spec import ProcessSpec
@@ -59,15 +59,23 @@ class Supervisor:
     Args:
         options: What was asked for.
         plan: What it consists of.
-        previous: What was written by a supervisor that died; its counts go on. None for a first start.
+        previous: What was written by a supervisor that died: what of it lives goes on. None for a first start.
         guardian_pid: The guardian that brought us back; None for a first start.
+        lifeline: The lifeline that we hold, which the guardian is to hold as well.
     """
 
     def __init__(
-        self, options: LaunchOptions, plan: Plan, *, previous: MeshState | None = None, guardian_pid: int | None = None
+        self,
+        options: LaunchOptions,
+        plan: Plan,
+        *,
+        previous: MeshState | None = None,
+        guardian_pid: int | None = None,
+        lifeline: int | None = None,
     ) -> None:
         self._options = options
         self._plan = plan
+        self._previous = previous
         self._guardian_pid = guardian_pid
         self._itself = ourselves()
         self._stop = asyncio.Event()
@@ -75,13 +83,17 @@ class Supervisor:
         for spec in plan.specs():
             needs = [self._processes[name].ready for name in spec.needs]
             self._processes[spec.name] = ManagedProcess(
-                spec, needs=needs, on_change=self._write, patience=Patience(for_s=plan.settings.hung_after_s)
+                spec,
+                needs=needs,
+                on_change=self._write,
+                patience=Patience(for_s=plan.settings.hung_after_s),
+                previous=previous.process(spec.name) if previous else None,
             )
         self._one_at_a_time = asyncio.Lock()
-        self._guardian = self._make_guardian() if options.guarded else None
+        self._guardian = self._make_guardian(lifeline) if options.guarded else None
         self.state = self._first_state()
-        if previous is not None:
-            self._go_on_counting(previous)
+        if previous is not None and previous.phase is MeshPhase.STOPPING:
+            self.request_stop()  # what our predecessor was about to do
 
     async def run(self, on_ready: Callable[[MeshState], None]) -> None:
         """Runs the mesh until SIGTERM or SIGINT, and leaves no process. Raises StartError if it does not come up."""
@@ -131,7 +143,9 @@ class Supervisor:
         return LogRotation(layout.logs, of_proxy, bounds, lambda: (f"{HOST}:{port}" for port in self._plan.ports["admin"]))
 
     async def _start(self) -> None:
-        self._enter(MeshPhase.STARTING)
+        before = self._previous
+        is_up = before is not None and before.phase is MeshPhase.READY and before.has_survivors
+        self._enter(MeshPhase.READY if is_up else MeshPhase.STARTING)  # even if a part of it has to be started again
         for process in self._processes.values():
             process.start()
         # Brought back by a guardian, a mesh is never given up: it was up before.
@@ -173,19 +187,26 @@ class Supervisor:
         self._enter(MeshPhase.STOPPED)
 
     def _start_guardian(self) -> None:
-        if self._guardian is not None and self._guardian.state.phase is ProcessPhase.WAITING:
+        if self._guardian is not None:
             self._guardian.start()
 
-    def _make_guardian(self) -> ManagedProcess:
+    def _make_guardian(self, lifeline: int | None) -> ManagedProcess:
         spec = ProcessSpec(
             name=GUARDIAN,
             command=tuple(guardian_command(self._options, self._itself)),
             log=self._plan.layout.log(GUARDIAN),
             check=Check(kind=CheckKind.PROCESS),
             grace_s=5.0,
-            dies_with_us=False,
+            inherits=() if lifeline is None else (lifeline,),
         )
-        return ManagedProcess(spec, on_change=self._write, adopted=self._guardian_pid)
+        return ManagedProcess(spec, on_change=self._write, previous=self._guardian_before(spec))
+
+    def _guardian_before(self, spec: ProcessSpec) -> ProcessState | None:
+        if self._guardian_pid is None:
+            return None
+        known = self._previous.process(GUARDIAN) if self._previous else None
+        row = known or ProcessState(name=GUARDIAN, check=spec.check, log=spec.log, started_at=time.time())
+        return row.model_copy(update={"phase": ProcessPhase.READY, "process": Process.of(self._guardian_pid)})
 
     def _first_state(self) -> MeshState:
         plan = self._plan
@@ -202,28 +223,20 @@ class Supervisor:
         )
 
     def _own_state(self) -> ProcessState:
+        before = self._previous.process(SUPERVISOR) if self._previous else None
         return ProcessState(
             name=SUPERVISOR,
             phase=ProcessPhase.READY,
             process=self._itself,
             check=Check(kind=CheckKind.PROCESS),
+            restarts=before.restarts + 1 if before else 0,
+            last_exit="died, and was brought back by the guardian" if before else "",
             started_at=time.time(),
             log=self._plan.layout.log(SUPERVISOR),
         )
 
     def _managed(self) -> list[ManagedProcess]:
         return [*([self._guardian] if self._guardian else []), *self._processes.values()]
-
-    def _go_on_counting(self, previous: MeshState) -> None:
-        for row in self.state.processes:
-            before = previous.process(row.name)
-            if before is not None:
-                survived = row.name == GUARDIAN
-                row.restarts = before.restarts + (0 if survived else 1)
-                row.last_exit = before.last_exit if survived else "died with the supervisor"
-        own = self.state.process(SUPERVISOR)
-        if own is not None:
-            own.last_exit = "died, and was brought back by the guardian"
 
     def _enter(self, phase: MeshPhase) -> None:
         log.info(phase.value, extra={"mesh": str(self._plan.layout.data_dir)})
