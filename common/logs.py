@@ -18,6 +18,8 @@ from common.telemetry import trace_ids
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OWN = ("malla", "common", "services")
+# At INFO they say what our own line for the call says, once more for each request.
+_TALKATIVE = ("httpx",)
 
 
 class JsonFormatter(logging.Formatter):
@@ -58,6 +60,8 @@ def configure_logging(level: str, libraries: str = "INFO") -> None:
     logging.basicConfig(level=max(own, others), handlers=[handler], force=True)
     for name in _OWN:
         logging.getLogger(name).setLevel(own)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET if others < logging.INFO else logging.WARNING)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread

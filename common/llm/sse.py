@@ -6,8 +6,9 @@ standard as far as these servers use them: one `data:` line an event. What one r
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+import msgspec
 
 _LONGEST_LINE_BYTES = 4 * 1024 * 1024
 _DONE = b"[DONE]"
@@ -23,6 +24,29 @@ class ReportedError(Exception):
     def __init__(self, body: Any) -> None:
         super().__init__("an error event")
         self.body = body
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """What is read of a chunk; msgspec skips the rest, and refuses what has another type."""
+
+    choices: list[_Choice] | msgspec.UnsetType | None = msgspec.UNSET
+    usage: Any = msgspec.UNSET
+    x_groq: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    error: Any = None
+    object: Any = None
+    model: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class ChunkReader:
@@ -69,34 +93,31 @@ class ChunkReader:
             self.done = True
             return None
         try:
-            event = json.loads(data)
-            choices = event.get("choices")
-            if "usage" in event or "x_groq" in event:
-                self._count(event)
-            if not choices:
-                self._other(event)
-                return None
-            choice = choices[0]
-            if choice.get("finish_reason"):
-                self.finish_reason = choice["finish_reason"]
-            text = choice["delta"].get("content")
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            chunk = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BrokenStreamError("an event that is no chunk") from error
+        if chunk.usage or chunk.x_groq:
+            self._count(chunk)
+        if not chunk.choices:
+            self._other(chunk)
+            return None
+        choice = chunk.choices[0]
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
         if not self.alive:
-            self.model = str(event.get("model") or "")
+            self.model = chunk.model or ""
         self.alive += 1
-        if text is not None and not isinstance(text, str):
-            raise BrokenStreamError("a delta that is no text")
-        return text
+        return choice.delta.content
 
-    def _count(self, event: dict[str, Any]) -> None:
-        usage = event.get("usage") or (event.get("x_groq") or {}).get("usage")
+    def _count(self, chunk: _Chunk) -> None:
+        usage = chunk.usage or (chunk.x_groq or {}).get("usage")
         if usage:
             self.usage = usage
 
-    def _other(self, event: dict[str, Any]) -> None:
-        failure = event.get("error") or (event.get("x_groq") or {}).get("error")
+    def _other(self, chunk: _Chunk) -> None:
+        failure = chunk.error or (chunk.x_groq or {}).get("error")
         if failure:
             raise ReportedError(failure)
-        if event.get("object") == "error" or not ({"usage", "x_groq", "choices"} & event.keys()):
+        told = (chunk.choices, chunk.usage, chunk.x_groq)
+        if chunk.object == "error" or all(part is msgspec.UNSET for part in told):
             raise BrokenStreamError("an event that is no chunk")

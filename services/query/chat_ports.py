@@ -41,6 +41,10 @@ class Agents(Protocol):
         """Returns an agent."""
         ...
 
+    async def at_hand(self, tenant_id: str, id_agente: int) -> AgentRecord | None:
+        """Returns an agent as it was at most a second ago."""
+        ...
+
     async def made_by(self, tenant_id: str, request_id: str) -> AgentRecord | None:
         """Returns the agent that a request created."""
         ...

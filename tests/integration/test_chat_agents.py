@@ -53,6 +53,17 @@ async def test_many_at_once_get_numbers_of_their_own(bench: ChatBench):
     assert sorted(await asyncio.gather(*(bench.agent() for _ in range(8)))) == list(range(1, 9))
 
 
+async def test_a_change_is_seen_by_the_next_message(bench: ChatBench):
+    """Agents are kept at hand for messages; a change of this server's, and a deletion, are not waited for."""
+    await bench.call("CreateAgent", agent={"id_agente": 7, "name": "Ana", "model": "uno"})
+    await bench.call("Chat", id_agente=7, mensaje="hola", session_id="s1")
+    await bench.call("UpdateAgent", id_agente=7, agent={"model": "dos"})
+    await bench.call("Chat", id_agente=7, mensaje="hola", session_id="s2")
+    await bench.call("DeleteAgent", id_agente=7)
+    failure = await refused(bench.call("Chat", id_agente=7, mensaje="hola", session_id="s3"))
+    assert (failure.code, failure.reason) == (CODE.NOT_FOUND, "AGENT_NOT_FOUND")
+
+
 async def test_a_taken_number(bench: ChatBench):
     await bench.agent(id_agente=7, name="Ana")
     failure = await refused(bench.call("CreateAgent", agent={"id_agente": 7, "name": "Luis"}))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from common.store import Rows, Store
 from services.query.domain.chat_records import AgentRecord
+
+_AT_HAND_S = 1.0
+_MOST_AT_HAND = 4096
 
 
 class MongoAgents:
@@ -14,6 +18,8 @@ class MongoAgents:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._at_hand: dict[str, tuple[float, AgentRecord]] = {}
+        self._changes = 0
 
     async def next_number(self, tenant_id: str, request_id: str, *, taken: int = 0) -> int:
         """Returns a number no agent of the tenant had; the same to a repeated request, unless it is `taken` meanwhile."""
@@ -44,6 +50,20 @@ class MongoAgents:
         """Returns an agent."""
         return _record(await self._rows(tenant_id).find_one({"_id": _key(tenant_id, id_agente)}))
 
+    async def at_hand(self, tenant_id: str, id_agente: int) -> AgentRecord | None:
+        """Returns an agent as it was at most a second ago: a busy one is not read for every message."""
+        key, now = _key(tenant_id, id_agente), time.monotonic()
+        read_at, agent = self._at_hand.get(key, (0.0, None))
+        if agent is not None and now - read_at < _AT_HAND_S:
+            return agent
+        changes = self._changes
+        agent = await self.get(tenant_id, id_agente)
+        if agent is not None and changes == self._changes:
+            if len(self._at_hand) >= _MOST_AT_HAND:
+                self._at_hand.clear()
+            self._at_hand[key] = (now, agent)
+        return agent
+
     async def made_by(self, tenant_id: str, request_id: str) -> AgentRecord | None:
         """Returns the agent that a request created."""
         return _record(await self._rows(tenant_id).find_one({"request_id": request_id}))
@@ -56,12 +76,21 @@ class MongoAgents:
 
     async def change(self, tenant_id: str, id_agente: int, fields: dict[str, Any]) -> AgentRecord | None:
         """Changes fields of an agent and returns it; None where there is none."""
-        key = {"_id": _key(tenant_id, id_agente)}
-        return _record(await self._rows(tenant_id).update_returning(key, {"$set": fields}))
+        key = _key(tenant_id, id_agente)
+        changed = _record(await self._rows(tenant_id).update_returning({"_id": key}, {"$set": fields}))
+        self._forget(key)
+        return changed
 
     async def delete(self, tenant_id: str, id_agente: int) -> bool:
         """Deletes an agent; False where there is none."""
-        return await self._rows(tenant_id).delete({"_id": _key(tenant_id, id_agente)}) > 0
+        key = _key(tenant_id, id_agente)
+        deleted = await self._rows(tenant_id).delete({"_id": key}) > 0
+        self._forget(key)
+        return deleted
+
+    def _forget(self, key: str) -> None:
+        self._changes += 1  # a read that is under way may bring what was there before
+        self._at_hand.pop(key, None)
 
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "agents")

@@ -21,9 +21,9 @@ _USUAL_RULE = HandoffRule(on_request=True)
 _LARGEST_NUMBER = 2**31 - 1
 
 
-async def existing_agent(agents: Agents, tenant_id: str, id_agente: int) -> AgentRecord:
-    """Returns an agent. Raises NotFoundError."""
-    agent = await agents.get(tenant_id, id_agente)
+async def existing_agent(agents: Agents, tenant_id: str, id_agente: int, *, at_hand: bool = False) -> AgentRecord:
+    """Returns an agent, where it is `at_hand` as it was at most a second ago. Raises NotFoundError."""
+    agent = await (agents.at_hand if at_hand else agents.get)(tenant_id, id_agente)
     if agent is None:
         raise NotFoundError("agent", str(id_agente), "GET /api/v1/agents lists them; POST /api/v1/agents creates one.")
     return agent

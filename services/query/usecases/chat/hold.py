@@ -78,7 +78,7 @@ class HoldConversation:
         """
         if not spec.message.strip():
             raise InvalidArgumentError([("mensaje", "must hold more than white space")])
-        agent = await existing_agent(self._agents, ctx.tenant_id, spec.id_agente)
+        agent = await existing_agent(self._agents, ctx.tenant_id, spec.id_agente, at_hand=True)
         async with self._turns.taken(spec.session_id, ctx, _fresh(spec)) as held:
             exchange = await self._exchange(spec, agent, held, ctx)
             async with aclosing(held.lease.over(exchange)) as events:
@@ -129,7 +129,7 @@ class HoldConversation:
                 found = await self._search.across(agent.collections, search, question.language, ctx)
                 if _is_too_far(found, agent):
                     await meter.commit()
-                    for event in await self._handed_off("low_score", spec, held, writer):
+                    for event in await self._handed_off("low_score", spec, held, writer, meter.usage):
                         yield event
                     return
                 answer = answer_events(
@@ -151,11 +151,13 @@ class HoldConversation:
         most = self._a.answerer.most_tokens(question, search.k if agent.collections else 0)
         return replace(most, embedding=most.embedding + len(agent.collections) * query_tokens(search))
 
-    async def _handed_off(self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter) -> list[Event]:
+    async def _handed_off(
+        self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter, usage: TokenUsage | None = None
+    ) -> list[Event]:
         """The bot says nothing: the message is kept for the human who has the conversation."""
         stored_as = await writer.handed_off(spec.message, reason)
         held.changes |= {"handed_off": True, "handoff_reason": reason}
-        return _handoff_events(stored_as, reason)
+        return _handoff_events(stored_as, reason, usage)
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
@@ -200,8 +202,7 @@ def _is_too_far(found: Found, agent: AgentRecord) -> bool:
 
 
 def _search_text(spec: ChatSpec, history: list[TurnRecord]) -> str:
-    asked = [turn.text for turn in history if turn.role is TurnRole.USER]
-    return search_text(spec.message, asked[-1] if asked else "")
+    return search_text(spec.message, [turn.text for turn in history if turn.role is TurnRole.USER])
 
 
 def _bill(spec: ChatSpec, agent: AgentRecord, writer: TurnWriter, ctx: Context) -> Bill:
@@ -227,8 +228,10 @@ def _question(spec: ChatSpec, agent: AgentRecord, history: list[TurnRecord], max
     )
 
 
-def _handoff_events(message_id: str, reason: str, **facts: bool) -> list[Event]:
-    done = Done(message_id=message_id, finish_reason="handoff", metadata={"handoff": reason, **facts})
+def _handoff_events(message_id: str, reason: str, usage: TokenUsage | None = None, **facts: bool) -> list[Event]:
+    """`usage` is what was consumed before the bot fell silent; clients read it in every `done`."""
+    metadata = {"handoff": reason, **facts}
+    done = Done(message_id=message_id, finish_reason="handoff", usage=usage or TokenUsage(), metadata=metadata)
     return [ChatEvent(handoff=Handoff(reason=reason)), ChatEvent(done=done)]
 
 

@@ -19,7 +19,7 @@ from services.query.domain.chat_records import ConversationRecord, TurnRecord
 from services.query.usecases.lease import Lease, kept
 
 _POLL_S = 0.05
-_SAVE_EVERY_S = 1.0
+_SAVE_EVERY_S = 2.0
 _RECENT_TURNS = 12
 
 
@@ -213,7 +213,7 @@ class TurnWriter:
         return self.user_id
 
     async def note(self, piece: str) -> None:
-        """Remembers a piece of the answer; what is there is stored every second, for a server that dies.
+        """Remembers a piece of the answer; what is there is stored every two seconds, for a server that dies.
 
         Raises TurnLostError where that shows that the turn is another call's.
         """
