@@ -114,6 +114,7 @@ class Job(BaseModel):
     updated_at: datetime | None = None
     kind: JobKind = JobKind.KIND_UNSPECIFIED
     model: str = ""
+    warnings: list[str] = Field(default_factory=list)
 
 
 class CollectionResponse(BaseResponse):

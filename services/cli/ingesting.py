@@ -34,6 +34,7 @@ class FileResult:
     Attributes:
         seq: The change at which it became visible.
         reason: Why it failed; empty otherwise.
+        warnings: What of it was not read, and why.
     """
 
     file: SourceFile
@@ -41,6 +42,7 @@ class FileResult:
     chunks: int = 0
     seq: int = 0
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ async def _ingest(client: MallaClient, collection_id: str, file: SourceFile, lis
         return FileResult(file, Outcome.FAILED, reason="its job was cancelled; ingest it again to have it")
     if job.state is JobState.FAILED:
         return FileResult(file, Outcome.FAILED, reason=_why(job))
-    return FileResult(file, Outcome.UNCHANGED if duplicate else Outcome.INGESTED, job.chunks_total, job.seq)
+    outcome = Outcome.UNCHANGED if duplicate else Outcome.INGESTED
+    return FileResult(file, outcome, job.chunks_total, job.seq, warnings=tuple(job.warnings))
 
 
 async def _sent_before(client: MallaClient, collection_id: str, file: SourceFile) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import io
 import json
 import zipfile
 from collections.abc import Iterator
+from email.message import EmailMessage
 from typing import Any
 
 import httpx
@@ -13,9 +16,18 @@ import pytest
 
 from tests.e2e.mesh import Mesh, create_collection, finished_job
 from tests.fakes.files import docx, eml, pdf, pptx, xlsx
+from tests.fakes.pdfs import Page, drawn_pdf
 
 COLLECTION = "formats"
 FILLER = "El servicio se paga el día cinco de cada mes."
+
+
+def with_attachments(mail: bytes, files: dict[str, bytes]) -> bytes:
+    made = email.message_from_bytes(mail, _class=EmailMessage, policy=email.policy.default)
+    for name, data in files.items():
+        made.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+    return made.as_bytes()
+
 
 # Name, bytes, question, words of the passage, page and section it must be cited with.
 FILES: list[tuple[str, bytes, str, str, int | None, str]] = [
@@ -85,6 +97,28 @@ FILES: list[tuple[str, bytes, str, str, int | None, str]] = [
         None,
         "Queja de Iztacalco",
     ),
+    (
+        "adjunto.eml",
+        with_attachments(
+            eml("Alta en Xochimilco", "Va el contrato."),
+            {
+                "contrato.pdf": pdf(FILLER, "La permanencia del plan Ocotillo dura quince meses."),
+                "firma.png": b"\x89PNG\r\n\x1a\n" + bytes(64),
+            },
+        ),
+        "permanencia del plan Ocotillo",
+        "quince",
+        None,
+        "Alta en Xochimilco › contrato.pdf › p. 2",
+    ),
+    (
+        "cuotas.pdf",
+        drawn_pdf(Page().text(FILLER), Page().table([["Plan", "Cuota"], ["Fibra Sotol", "$847"]])),
+        "cuota de Fibra Sotol",
+        "| Fibra Sotol | $847 |",
+        2,
+        "",
+    ),
 ]
 
 
@@ -111,6 +145,8 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "deep HTML": ("hondo.html", b"<div>" * 200_000),
     "PDF that contains itself": ("bucle.pdf", pdf("x").replace(b"/Kids [4 0 R]", b"/Kids [2 0 R]")),
     "cut workbook": ("roto.xlsx", xlsx({"a": [["b"]]})[:-60]),
+    "mail without end": ("hondo.eml", b"Content-Type: message/rfc822\r\n\r\n" * 3000),
+    "scanned PDF": ("escaneo.pdf", drawn_pdf(Page().picture())),
     "endless line": ("linea.txt", b"a" * 10_500_000),
 }
 
@@ -148,12 +184,24 @@ def test_hostile_files_fail_alone(http_of_formats):
     create_collection(http, "hostile", language="es")
     jobs = {kind: sent(http, name, data, "hostile") for kind, (name, data) in HOSTILE.items()}
     good = sent(http, "bueno.md", b"# Bien\n\nLos otros trabajos siguen.", "hostile")
+    mixed = sent(http, "bomba.eml", with_attachments(eml("Va todo", "Hola."), dict([HOSTILE["zip bomb"]])), "hostile")
     ended: dict[str, dict[str, Any]] = {kind: finished_job(http, job_id) for kind, job_id in jobs.items()}
     assert {kind: job["state"] for kind, job in ended.items()} == dict.fromkeys(HOSTILE, "FAILED"), ended
     reasons = {kind: job["error"]["type"] for kind, job in ended.items()}
     assert reasons == {**dict.fromkeys(HOSTILE, "UNREADABLE_DOCUMENT"), "endless line": "DOCUMENT_CHARACTERS_EXCEEDED"}
     assert all(job["error"]["details"]["message"] for job in ended.values())
     assert finished_job(http, good)["state"] == "SUCCEEDED"
+    read = finished_job(http, mixed)
+    assert read["state"] == "SUCCEEDED"
+    [warning] = read["warnings"]
+    assert warning.startswith("bomba.docx: ")
+
+
+def test_what_was_not_read_of_a_document_is_told_by_its_job(http_of_formats):
+    http = http_of_formats
+    document = http.get(f"/api/v1/collections/{COLLECTION}/documents/adjunto.eml").json()["document"]
+    job = http.get(f"/api/v1/jobs/{document['job_id']}").json()["job"]
+    assert job["warnings"] == ["firma.png: files of this kind are not read."]
 
 
 def test_an_upload_of_nothing_or_of_too_much_is_refused(http_of_formats):

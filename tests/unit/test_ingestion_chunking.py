@@ -118,6 +118,55 @@ def test_a_heading_with_nothing_below_it_is_found_by_its_own_words():
     ]
 
 
+CODE = """# Guía
+
+Para instalar:
+
+```bash
+# instala el paquete
+apt install malla
+
+# arranca
+malla up
+```
+
+Después reinicie.
+
+## Dudas
+
+Llame.
+"""
+
+
+@pytest.mark.parametrize("fence", ["```", "~~~", "`````"])
+def test_a_comment_in_code_is_no_heading(fence):
+    cut = passages(CODE.replace("```", fence))
+    assert {passage.heading for passage in cut} == {"Guía", "Guía › Dudas"}
+    assert "# instala el paquete\napt install malla" in cut[0].text
+
+
+def test_a_fence_that_is_never_closed_hides_no_headings():
+    assert [passage.heading for passage in passages(CODE.replace("malla up\n```", "malla up"))][-1].endswith("Dudas")
+
+
+def test_a_heading_underlined_is_one():
+    text = "Manual\n======\n\nUno.\n\nLuces\n-----\n\nDos.\n\n### Roja\n\nTres.\n\nSin nada\n---\n"
+    assert [(passage.heading, passage.text.strip()) for passage in passages(text)] == [
+        ("Manual", "Uno."),
+        ("Manual › Luces", "Dos."),
+        ("Manual › Luces › Roja", "Tres."),
+        ("Manual", "Sin nada"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["---\ntitle: Guía\n---\n\nUno.", "Uno\ndos\n---\n\nTres.", "Uno.\n\n---\n\nDos.", "| a | b |\n| --- | --- |\n| 1 | 2 |"],
+)
+def test_a_rule_a_preface_and_a_table_are_no_headings(text):
+    assert {passage.heading for passage in passages(text)} == {""}
+
+
 HEADER = "| Plan | Velocidad |\n| --- | --- |\n"
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import UnreadableDocumentError
 from common.settings import REPOSITORY
-from services.ingestion.adapters.extraction import extract, flowing
+from services.ingestion.adapters.extraction import extract
+from services.ingestion.adapters.pdf import flowing
 from services.ingestion.domain.errors import DocumentTooLongError
 from services.ingestion.domain.formats import CSV, DOCX, EML, HTML, JSON, MARKDOWN, PDF, PLAIN, PPTX, XLSX
 from tests.fakes.files import docx, eml, pdf, pptx, xlsx

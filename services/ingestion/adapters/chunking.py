@@ -17,7 +17,14 @@ from services.ingestion.adapters.tables import Span, cut_table, tables_in
 from services.ingestion.adapters.tokenizer import count_tokens, load_tokenizer
 from services.ingestion.domain.texts import Extracted, Passage
 
-_HEADING = re.compile(r"^(#{1,6}) +(.+?) *#*$", re.MULTILINE)
+# With marks before it, or alone between an empty line and a line of marks.
+_HEADING = re.compile(
+    r"^(?P<before>#{1,6}) +(?P<name>.+?) *#*$"
+    r"|(?:\A|(?<=\n\n))(?P<alone>[^\s|#>`~=-][^\n]{0,199})\n(?P<below>=+|-{3,})[ \t]*$",
+    re.MULTILINE,
+)
+# What stands in it is code, whose comments look like headings.
+_CODE = re.compile(r"^(?P<fence>`{3,}|~{3,})[^\n]*\n.*?^(?P=fence)[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?…][\"'»”)\]]*\s+|\n\s*\n")
 _PATH_SEPARATOR = " › "
 # The splitter weighs all of what it is given against each cut; pieces of this size keep the cost in line with the length.
@@ -107,18 +114,33 @@ def _sections(text: str) -> Iterator[tuple[str, int, int]]:
 
     A heading with nothing below it is its own body: it may be all the document says on the matter.
     """
-    headings = list(_HEADING.finditer(text))
+    headings = _headings(text)
     ends = [heading.start() for heading in headings[1:]] + [len(text)]
     yield "", 0, headings[0].start() if headings else len(text)
     path: list[tuple[int, str]] = []
     for i, (heading, end) in enumerate(zip(headings, ends, strict=False)):
-        level = len(heading.group(1))
+        level, name = _level(heading), "alone" if heading["below"] else "name"
         path = [above for above in path if above[0] < level]
-        has_parts = i + 1 < len(headings) and len(headings[i + 1].group(1)) > level
+        has_parts = i + 1 < len(headings) and _level(headings[i + 1]) > level
         if not has_parts and not text[heading.end() : end].strip():
-            yield _joined(path), heading.start(2), heading.end(2)
-        path.append((level, heading.group(2)))
+            yield _joined(path), heading.start(name), heading.end(name)
+        path.append((level, heading[name].strip()))
         yield _joined(path), heading.end(), end
+
+
+def _headings(text: str) -> list[re.Match[str]]:
+    codes = list(_CODE.finditer(text))
+    starts = [code.start() for code in codes]
+
+    def is_text(heading: re.Match[str]) -> bool:
+        before = bisect_right(starts, heading.start())
+        return not before or heading.start() >= codes[before - 1].end()
+
+    return [heading for heading in _HEADING.finditer(text) if is_text(heading)]
+
+
+def _level(heading: re.Match[str]) -> int:
+    return (1 if heading["below"].startswith("=") else 2) if heading["below"] else len(heading["before"])
 
 
 def _joined(path: list[tuple[int, str]]) -> str:

@@ -1,17 +1,23 @@
-"""Text out of bytes, by kreuzberg. Runs in the reading process."""
+"""Text out of bytes: PDF by pdfium, mails by Python's own parser, the rest by kreuzberg. Runs in the reading process."""
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 
 import kreuzberg
 
 from common.errors import UnreadableDocumentError
 from services.ingestion.adapters.decoding import decode
+from services.ingestion.adapters.mail import read_mail
+from services.ingestion.adapters.markdown import with_marked_headings, without_front_matter, without_images
+from services.ingestion.adapters.office import has_notes, hidden_sheets, with_tabs
+from services.ingestion.adapters.pdf import read_pdf
 from services.ingestion.domain.errors import DocumentTooLongError
-from services.ingestion.domain.formats import CSV, EML, HTML, JSON, MARKDOWN, PDF, PLAIN, PPTX, XLSX
+from services.ingestion.domain.formats import CSV, DOCX, EML, HTML, JSON, MARKDOWN, PDF, PLAIN, PPTX, XLSX
 from services.ingestion.domain.texts import Extracted
 
 _TEXT = {PLAIN, MARKDOWN, HTML, CSV, JSON}
@@ -19,9 +25,14 @@ _TEXT = {PLAIN, MARKDOWN, HTML, CSV, JSON}
 _FRONT_MATTER = re.compile(r"\A---\n\n## title: [^\n]*\n+")
 _FIRST_HEADING = re.compile(r"^#{1,2} +(.+?) *#*$", re.MULTILINE)
 _SHEET = re.compile(r"^## (.+)$", re.MULTILINE)
-_SUBJECT = re.compile(r"\A\*\*Subject\*\*: [^\n]*\n+")
+_NOTES = "\n\nNotes:\n\n"
+# Dates of a workbook come with the time of day, which is midnight where only the day was meant.
+_MIDNIGHT = re.compile(r"(?<=\| )(\d{4}-\d\d-\d\d) 00:00:00(?= \|)")
+# By this first line spreadsheet programs tell each other how cells are parted.
+_SEP = re.compile(r"\Asep=.\n", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\([^\w\s])")
 _LONGEST_TITLE = 100
+_LEAST_RECORDS = 2
 
 
 def extract(data: bytes, content_type: str, most_characters: int = 10_000_000) -> Extracted:
@@ -31,7 +42,7 @@ def extract(data: bytes, content_type: str, most_characters: int = 10_000_000) -
         UnreadableDocumentError: The bytes are not of that type, or cannot be decoded.
         DocumentTooLongError: The text is longer than `most_characters`.
     """
-    extracted = _extract(data, content_type)
+    extracted = _extract(data, content_type, most_characters)
     if len(extracted.text) > most_characters:
         raise DocumentTooLongError(
             f"The text is longer than {most_characters:,} characters. Split the file, or raise MALLA_EXTRACT_MAX_CHARACTERS.",
@@ -40,78 +51,121 @@ def extract(data: bytes, content_type: str, most_characters: int = 10_000_000) -
     return extracted
 
 
-def _extract(data: bytes, content_type: str) -> Extracted:
+def _extract(data: bytes, content_type: str, most_characters: int) -> Extracted:
+    if content_type == PDF:
+        return _pdf(data, most_characters)
+    if content_type == EML:
+        return read_mail(data, extract, most_characters)
     if content_type in _TEXT:
         text = decode(data)
         if content_type == PLAIN:
             return Extracted(text, _first_line(text))
         if content_type == MARKDOWN:
-            return Extracted(text, _first_heading(text))
-        data = text.encode()
+            return _markdown(text)
+        if content_type == JSON and (records := _records(text)) is not None:
+            return records
+        data = (_SEP.sub("", text) if content_type == CSV else text).encode()
+    elif content_type == DOCX:
+        data = with_tabs(data)
     # What stands between slides must be something that no document holds.
     marker = f"slide{secrets.token_hex(8)}n"
     try:
         result = kreuzberg.extract_bytes_sync(data, content_type, config=_config(content_type, marker))
+        if content_type == PPTX and has_notes(data):
+            spoken = kreuzberg.extract_bytes_sync(data, content_type, config=_config(content_type, marker, "plain"))
+            return _slides(result, marker, _notes(spoken, marker))
     except kreuzberg.KreuzbergError as error:
         raise UnreadableDocumentError(
             f"The file cannot be read as {content_type}; it is damaged, encrypted or of another format.",
             details={"content_type": content_type},
         ) from error
-    return _SHAPES.get(content_type, _flat)(result, marker)
+    if content_type == XLSX:
+        return _sheets(result, hidden_sheets(data))
+    return _slides(result, marker, {}) if content_type == PPTX else _flat(result)
 
 
-def _config(content_type: str, marker: str) -> kreuzberg.ExtractionConfig:
+def _records(text: str) -> Extracted | None:
+    """Returns the records of a JSON list, or of JSON lines, one a line; None for other JSON, and for what is none."""
+    try:
+        records = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in _lines(text)]
+    except (ValueError, RecursionError):
+        return None
+    if len(records) < _LEAST_RECORDS or not all(isinstance(record, dict) for record in records):
+        return None
+    return Extracted("\n".join(f"- {json.dumps(record, ensure_ascii=False)}" for record in records))
+
+
+def _lines(text: str) -> list[str]:
+    """Returns the lines of JSON lines, of which each is an object; none of other JSON."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines if all(line.startswith("{") and line.endswith("}") for line in lines) else []
+
+
+def _markdown(text: str) -> Extracted:
+    text, title = without_front_matter(text)
+    text = with_marked_headings(text)
+    return Extracted(text, title or _first_heading(text))
+
+
+def _config(content_type: str, marker: str, form: str = "markdown") -> kreuzberg.ExtractionConfig:
     pages = kreuzberg.PageConfig(
         extract_pages=True, insert_page_markers=content_type == PPTX, marker_format=f"\n\n{marker}{{page_num}}\n\n"
     )
-    return kreuzberg.ExtractionConfig(output_format="markdown", use_cache=False, pages=pages)
+    return kreuzberg.ExtractionConfig(output_format=form, use_cache=False, pages=pages)
 
 
-def _flat(result: kreuzberg.ExtractionResult, _marker: str) -> Extracted:
-    text = _FRONT_MATTER.sub("", result.content)
+def _pdf(data: bytes, most_characters: int) -> Extracted:
+    read = read_pdf(data, most_characters)
+    if not any(read.pages):
+        raise UnreadableDocumentError(
+            f"The PDF has no text on its {len(read.pages)} pages: it was scanned, or drawn. Recognise its text (OCR) first and "
+            "send it again; that is not done here.",
+            details={"content_type": PDF},
+        )
+    return replace(_paged([page + "\n\n" for page in read.pages], read.title), warnings=read.warnings)
+
+
+def _flat(result: kreuzberg.ExtractionResult) -> Extracted:
+    text = without_images(_FRONT_MATTER.sub("", result.content))
     return Extracted(text, str(result.metadata.get("title") or "") or _first_heading(text))
 
 
-def _document(result: kreuzberg.ExtractionResult, _marker: str) -> Extracted:
-    """A PDF: its pages, with their lines joined into sentences."""
-    pages = [str(page["content"]) for page in result.pages or ()]
-    return _paged([flowing(page) + "\n\n" for page in pages], str(result.metadata.get("title") or ""))
+def _slides(result: kreuzberg.ExtractionResult, marker: str, notes: Mapping[int, str]) -> Extracted:
+    """A presentation: its slides, each with what is to be said with it."""
+    slides = _by_slide(result, marker)
+    slides = {number: "\n\n".join(filter(None, (text, notes.get(number)))) for number, text in slides.items()}
+    pages = [slides.get(number, "") + "\n\n" for number in range(1, max(slides, default=0) + 1)] or [result.content]
+    extracted = _paged([without_images(page) for page in pages], str(result.metadata.get("title") or ""))
+    return extracted if extracted.title else replace(extracted, title=_first_heading(extracted.text))
 
 
-def _slides(result: kreuzberg.ExtractionResult, marker: str) -> Extracted:
-    before, *rest = re.split(rf"\s*{marker}(\d+)\s*", result.content)
-    slides = dict(zip(map(int, rest[::2]), rest[1::2], strict=True))
-    pages = [slides.get(number, "") + "\n\n" for number in range(1, max(slides, default=0) + 1)] or [before]
-    extracted = _paged(pages, str(result.metadata.get("title") or ""))
-    return extracted if extracted.title else Extracted(extracted.text, _first_heading(extracted.text), extracted.page_starts)
+def _by_slide(result: kreuzberg.ExtractionResult, marker: str) -> dict[int, str]:
+    _, *rest = re.split(rf"\s*{marker}(\d+)\s*", result.content)
+    return dict(zip(map(int, rest[::2]), rest[1::2], strict=True))
 
 
-def _sheets(result: kreuzberg.ExtractionResult, _marker: str) -> Extracted:
-    """A workbook: each sheet under its name. An empty sheet has no text but keeps its number."""
+def _notes(result: kreuzberg.ExtractionResult, marker: str) -> dict[int, str]:
+    """Returns what is to be said with each slide, which only the plain form of a presentation has."""
+    parts = {number: text.rpartition(_NOTES) for number, text in _by_slide(result, marker).items()}
+    return {number: notes.strip() for number, (_, found, notes) in parts.items() if found}
+
+
+def _sheets(result: kreuzberg.ExtractionResult, hidden: Container[str]) -> Extracted:
+    """A workbook: each sheet that is shown, under its name. One that is empty or hidden has no text but keeps its number."""
     names: Sequence[str] = result.metadata.get("sheet_names") or ()
-    headings = [(found.start(), _plain(found.group(1))) for found in _SHEET.finditer(result.content)]
-    starts: list[int] = []
+    text = _MIDNIGHT.sub(r"\1", result.content)
+    headings = [(found.start(), _plain(found.group(1))) for found in _SHEET.finditer(text)]
+    pages: list[str] = []
     for name in names:
+        page = ""
         if headings and headings[0][1] == _plain(name):
-            starts.append(headings.pop(0)[0])
-        else:
-            starts.append(headings[0][0] if headings else len(result.content))
-    return Extracted(result.content, str(result.metadata.get("title") or ""), tuple(starts))
-
-
-def _mail(result: kreuzberg.ExtractionResult, _marker: str) -> Extracted:
-    """A mail: its subject is its title and heads its text."""
-    subject = " ".join(str(result.metadata.get("subject") or "").split())
-    text = _SUBJECT.sub("", result.content)
-    return Extracted(f"# {subject}\n\n{text}" if subject and text.strip() else text, subject)
-
-
-_SHAPES: dict[str, Callable[[kreuzberg.ExtractionResult, str], Extracted]] = {
-    EML: _mail,
-    PDF: _document,
-    PPTX: _slides,
-    XLSX: _sheets,
-}
+            start, _ = headings.pop(0)
+            page = text[start : headings[0][0] if headings else len(text)]
+        pages.append("" if name in hidden else page)
+    if not names:
+        pages = [text]
+    told = tuple(f"The sheet '{name}' is hidden and was not read." for name in names if name in hidden)
+    return replace(_paged(pages, str(result.metadata.get("title") or "")), warnings=told)
 
 
 def _plain(name: str) -> str:
@@ -134,19 +188,3 @@ def _paged(pages: Sequence[str], title: str) -> Extracted:
         starts.append(length)
         length += len(page)
     return Extracted("".join(pages), title, tuple(starts))
-
-
-def flowing(page: str) -> str:
-    """Joins the lines of a page into sentences: a PDF keeps where lines end, not why."""
-    lines = [line.strip() for line in page.replace("\r", "\n").split("\n")]
-    text = ""
-    for line in filter(None, lines):
-        if not text:
-            text = line
-        elif text.endswith("-") and text[-2:-1].isalpha() and line[0].islower():
-            text = text[:-1] + line
-        elif text[-1] not in ".:;?!" and (line[0].islower() or line[0].isdigit()):
-            text += " " + line
-        else:
-            text += "\n" + line
-    return text

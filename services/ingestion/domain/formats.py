@@ -28,6 +28,8 @@ _BY_ENDING = {
     ".htm": HTML,
     ".csv": CSV,
     ".json": JSON,
+    ".jsonl": JSON,
+    ".ndjson": JSON,
     ".eml": EML,
     ".pdf": PDF,
     ".docx": DOCX,
@@ -43,6 +45,8 @@ _ALIASES = {
     "application/csv": CSV,
     "text/x-csv": CSV,
     "text/json": JSON,
+    "application/jsonl": JSON,
+    "application/x-ndjson": JSON,
     "application/eml": EML,
 }
 # Spreadsheet programs register themselves for CSV, so that their systems declare it as theirs; office files are archives.
@@ -54,6 +58,8 @@ _ALIASES_BY_ENDING = {
 SUPPORTED = tuple(dict.fromkeys(_BY_ENDING.values()))
 
 _PDF = b"%PDF-"
+_RTF = b"{\\rtf"
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = b"PK\x03\x04"
 _OFFICE_PARTS = {DOCX: b"word/", PPTX: b"ppt/", XLSX: b"xl/"}
 _BINARY = {PDF, *_OFFICE_PARTS}
@@ -105,11 +111,18 @@ def settled_type(content_type: str, filename: str, beginning: bytes) -> str:
         return shown
     if content_type in _OFFICE_PARTS and beginning.startswith(_ZIP):
         return content_type  # the parts that would tell come later
+    if content_type in _OFFICE_PARTS and beginning.startswith(_OLD_OFFICE):
+        raise UnreadableDocumentError(
+            "The file is locked with a password, or of the format from before 2007. Save it anew, without a password.",
+            details={"content_type": content_type},
+        )
     if content_type in _BINARY:
         raise UnreadableDocumentError(
             f"The bytes are not {content_type}: the file does not begin as one. Check the file, or its declared type.",
             details={"content_type": content_type},
         )
+    if beginning.startswith(_RTF):
+        raise _unsupported(filename, "application/rtf")
     if content_type:
         return content_type
     if _is_binary(beginning):

@@ -83,6 +83,7 @@ class JobRecord(BaseModel):
         publishing: Whether its version may be visible already; from then on it cannot be cancelled.
         kind: What it is for. A reindex names no document and has no bytes.
         model: The model a reindex changes to.
+        warnings: What of the document was not read, and why.
         embedded_with: The model that the chunks of a document were first embedded with; what others take is counted apart.
     """
 
@@ -110,6 +111,7 @@ class JobRecord(BaseModel):
     publishing: bool = False
     kind: JobKind = JobKind.INGEST
     model: str = ""
+    warnings: list[str] = Field(default_factory=list)
     embedded_with: str = ""
     error: Error | None = None
     seq: int = 0

@@ -13,11 +13,13 @@ class Extracted:
         text: Markdown where the format has structure, else plain text.
         title: What the document calls itself; empty where it does not say.
         page_starts: Offset in `text` at which each page, slide or sheet begins, in order; empty for formats without them.
+        warnings: What of the document was not read, and why; one sentence each.
     """
 
     text: str
     title: str = ""
     page_starts: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

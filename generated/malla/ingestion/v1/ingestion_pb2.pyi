@@ -446,7 +446,7 @@ class Document(_message.Message):
     def __init__(self, document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., filename: _Optional[str] = ..., metadata: _Optional[_Union[DocumentUploadMetadata, _Mapping]] = ..., state: _Optional[_Union[Document.State, str]] = ..., version: _Optional[int] = ..., chunks: _Optional[int] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., job_id: _Optional[str] = ..., error: _Optional[_Union[_envelope_pb2.Error, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "document_id", "collection_id", "version", "state", "stage", "chunks_done", "chunks_total", "attempts", "error", "seq", "created_at", "updated_at", "kind", "model")
+    __slots__ = ("job_id", "document_id", "collection_id", "version", "state", "stage", "chunks_done", "chunks_total", "attempts", "error", "seq", "created_at", "updated_at", "kind", "model", "warnings")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[Job.Kind]
@@ -496,6 +496,7 @@ class Job(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     document_id: str
     collection_id: str
@@ -511,4 +512,5 @@ class Job(_message.Message):
     updated_at: _timestamp_pb2.Timestamp
     kind: Job.Kind
     model: str
-    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Job.State, str]] = ..., stage: _Optional[_Union[Job.Stage, str]] = ..., chunks_done: _Optional[int] = ..., chunks_total: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[_Union[_envelope_pb2.Error, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[Job.Kind, str]] = ..., model: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_id: _Optional[str] = ..., document_id: _Optional[str] = ..., collection_id: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[Job.State, str]] = ..., stage: _Optional[_Union[Job.Stage, str]] = ..., chunks_done: _Optional[int] = ..., chunks_total: _Optional[int] = ..., attempts: _Optional[int] = ..., error: _Optional[_Union[_envelope_pb2.Error, _Mapping]] = ..., seq: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[_Union[Job.Kind, str]] = ..., model: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...

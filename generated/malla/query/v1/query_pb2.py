@@ -32,7 +32,7 @@ from malla.common.v1 import scope_pb2 as malla_dot_common_dot_v1_dot_scope__pb2
 from malla.common.v1 import usage_pb2 as malla_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amalla/query/v1/query.proto\x12\x0emalla.query.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19malla/chat/v1/event.proto\x1a\x1emalla/common/v1/citation.proto\x1a\x1emalla/common/v1/envelope.proto\x1a\x1bmalla/common/v1/scope.proto\x1a\x1bmalla/common/v1/usage.proto\"\xce\x02\n\rSearchRequest\x12\x1e\n\rcollection_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x19\n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x14\n\x01k\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x04mode\x18\x05 \x01(\x0e\x32\".malla.query.v1.SearchRequest.ModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x07min_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x12\x1a\n\x07\x63ontext\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00\"@\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\n\n\x06HYBRID\x10\x01\x12\t\n\x05\x44\x45NSE\x10\x02\x12\x0b\n\x07LEXICAL\x10\x03\"\xa3\x02\n\x0eSearchResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12-\n\x07results\x18\x03 \x03(\x0b\x32\x1c.malla.query.v1.SearchResult\x12\x0b\n\x03seq\x18\x04 \x01(\x03\x12*\n\x05usage\x18\x05 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12>\n\x08metadata\x18\x06 \x03(\x0b\x32,.malla.query.v1.SearchResponse.MetadataEntry\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\xf1\x02\n\x0cQueryRequest\x12\x1e\n\rcollection_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x19\n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x14\n\x01k\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x04mode\x18\x05 \x01(\x0e\x32\".malla.query.v1.SearchRequest.ModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x07min_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x17\n\x05model\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12)\n\x0btemperature\x18\x08 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x1f\n\nmax_tokens\x18\t \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\x80\x08(\x00\x12\x1c\n\nrequest_id\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x42\x0e\n\x0c_temperature\"\xb2\x02\n\rQueryResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12,\n\tcitations\x18\x04 \x03(\x0b\x32\x19.malla.common.v1.Citation\x12*\n\x05usage\x18\x05 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\r\n\x05model\x18\x06 \x01(\t\x12=\n\x08metadata\x18\x07 \x03(\x0b\x32+.malla.query.v1.QueryResponse.MetadataEntry\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\xa4\x02\n\x16InternalSearchResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x30\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\".malla.query.v1.InternalSearchData\x12\x46\n\x08metadata\x18\x04 \x03(\x0b\x32\x34.malla.query.v1.InternalSearchResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"|\n\x12InternalSearchData\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.malla.query.v1.SearchResult\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12*\n\x05usage\x18\x03 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\"\xa1\x02\n\x15InternalQueryResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12/\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32!.malla.query.v1.InternalQueryData\x12\x45\n\x08metadata\x18\x04 \x03(\x0b\x32\x33.malla.query.v1.InternalQueryResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x8c\x01\n\x11InternalQueryData\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12,\n\tcitations\x18\x02 \x03(\x0b\x32\x19.malla.common.v1.Citation\x12*\n\x05usage\x18\x03 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\r\n\x05model\x18\x04 \x01(\t\"\x99\x02\n\x0cSearchResult\x12\x10\n\x08\x63hunk_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\x04page\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0cstart_offset\x18\x07 \x01(\x05\x12\x12\n\nend_offset\x18\x08 \x01(\x05\x12\x11\n\tchunk_ids\x18\t \x03(\t\x12\x0f\n\x07\x61lso_in\x18\n \x03(\t\x12\x30\n\x0b\x65xplanation\x18\x0b \x01(\x0b\x32\x1b.malla.query.v1.ExplanationB\x07\n\x05_page\"\xb3\x01\n\x0b\x45xplanation\x12(\n\x05parts\x18\x01 \x03(\x0b\x32\x19.malla.query.v1.ScorePart\x12\x13\n\x0b\x66used_score\x18\x02 \x01(\x02\x12\x12\n\nfused_rank\x18\x03 \x01(\x05\x12\x10\n\x08\x63overage\x18\x04 \x01(\x02\x12\x19\n\x0crerank_score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x13\n\x0btitle_words\x18\x06 \x03(\tB\x0f\n\r_rerank_score\"i\n\tScorePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\nnormalised\x18\x03 \x01(\x02\x12\x0e\n\x06weight\x18\x04 \x01(\x02\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x42\x08\n\x06_score2\xc8\x02\n\x0cQueryService\x12\x66\n\x06Search\x12\x1d.malla.query.v1.SearchRequest\x1a\x1e.malla.query.v1.SearchResponse\"\x1d\xf8\xc5\x18\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/search:\x01*\x12\x62\n\x05Query\x12\x1c.malla.query.v1.QueryRequest\x1a\x1d.malla.query.v1.QueryResponse\"\x1c\xf8\xc5\x18\x03\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/query:\x01*\x12l\n\x0bStreamQuery\x12\x1c.malla.query.v1.QueryRequest\x1a\x18.malla.chat.v1.ChatEvent\"#\xf8\xc5\x18\x03\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/query/stream:\x01*0\x01\x32\x86\x02\n\x14InternalQueryService\x12x\n\x0eInternalSearch\x12\x1d.malla.query.v1.SearchRequest\x1a&.malla.query.v1.InternalSearchResponse\"\x1f\xf8\xc5\x18\x05\x82\xd3\xe4\x93\x02\x15\"\x10/internal/search:\x01*\x12t\n\rInternalQuery\x12\x1c.malla.query.v1.QueryRequest\x1a%.malla.query.v1.InternalQueryResponse\"\x1e\xf8\xc5\x18\x05\x82\xd3\xe4\x93\x02\x14\"\x0f/internal/query:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amalla/query/v1/query.proto\x12\x0emalla.query.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19malla/chat/v1/event.proto\x1a\x1emalla/common/v1/citation.proto\x1a\x1emalla/common/v1/envelope.proto\x1a\x1bmalla/common/v1/scope.proto\x1a\x1bmalla/common/v1/usage.proto\"\xec\x02\n\rSearchRequest\x12\x1e\n\rcollection_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x19\n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x14\n\x01k\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x04mode\x18\x05 \x01(\x0e\x32\".malla.query.v1.SearchRequest.ModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x07min_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x0f\n\x07\x65xplain\x18\x07 \x01(\x08\x12\x1a\n\x07\x63ontext\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00\x12\x1c\n\nrequest_id\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"@\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\n\n\x06HYBRID\x10\x01\x12\t\n\x05\x44\x45NSE\x10\x02\x12\x0b\n\x07LEXICAL\x10\x03\"\xa3\x02\n\x0eSearchResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12-\n\x07results\x18\x03 \x03(\x0b\x32\x1c.malla.query.v1.SearchResult\x12\x0b\n\x03seq\x18\x04 \x01(\x03\x12*\n\x05usage\x18\x05 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12>\n\x08metadata\x18\x06 \x03(\x0b\x32,.malla.query.v1.SearchResponse.MetadataEntry\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\xf1\x02\n\x0cQueryRequest\x12\x1e\n\rcollection_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x19\n\x05query\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\x14\n\x01k\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x04mode\x18\x05 \x01(\x0e\x32\".malla.query.v1.SearchRequest.ModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x07min_seq\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x17\n\x05model\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12)\n\x0btemperature\x18\x08 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00H\x00\x88\x01\x01\x12\x1f\n\nmax_tokens\x18\t \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x80\x80\x08(\x00\x12\x1c\n\nrequest_id\x18\n \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x42\x0e\n\x0c_temperature\"\xb2\x02\n\rQueryResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12,\n\tcitations\x18\x04 \x03(\x0b\x32\x19.malla.common.v1.Citation\x12*\n\x05usage\x18\x05 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\r\n\x05model\x18\x06 \x01(\t\x12=\n\x08metadata\x18\x07 \x03(\x0b\x32+.malla.query.v1.QueryResponse.MetadataEntry\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\xa4\x02\n\x16InternalSearchResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x30\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\".malla.query.v1.InternalSearchData\x12\x46\n\x08metadata\x18\x04 \x03(\x0b\x32\x34.malla.query.v1.InternalSearchResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"|\n\x12InternalSearchData\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.malla.query.v1.SearchResult\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12*\n\x05usage\x18\x03 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\"\xa1\x02\n\x15InternalQueryResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x0f\n\x07message\x18\x02 \x01(\t\x12/\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32!.malla.query.v1.InternalQueryData\x12\x45\n\x08metadata\x18\x04 \x03(\x0b\x32\x33.malla.query.v1.InternalQueryResponse.MetadataEntry\x12%\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x16.malla.common.v1.Error\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"\x8c\x01\n\x11InternalQueryData\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12,\n\tcitations\x18\x02 \x03(\x0b\x32\x19.malla.common.v1.Citation\x12*\n\x05usage\x18\x03 \x01(\x0b\x32\x1b.malla.common.v1.TokenUsage\x12\r\n\x05model\x18\x04 \x01(\t\"\x99\x02\n\x0cSearchResult\x12\x10\n\x08\x63hunk_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x11\n\x04page\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0cstart_offset\x18\x07 \x01(\x05\x12\x12\n\nend_offset\x18\x08 \x01(\x05\x12\x11\n\tchunk_ids\x18\t \x03(\t\x12\x0f\n\x07\x61lso_in\x18\n \x03(\t\x12\x30\n\x0b\x65xplanation\x18\x0b \x01(\x0b\x32\x1b.malla.query.v1.ExplanationB\x07\n\x05_page\"\xb3\x01\n\x0b\x45xplanation\x12(\n\x05parts\x18\x01 \x03(\x0b\x32\x19.malla.query.v1.ScorePart\x12\x13\n\x0b\x66used_score\x18\x02 \x01(\x02\x12\x12\n\nfused_rank\x18\x03 \x01(\x05\x12\x10\n\x08\x63overage\x18\x04 \x01(\x02\x12\x19\n\x0crerank_score\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\x13\n\x0btitle_words\x18\x06 \x03(\tB\x0f\n\r_rerank_score\"i\n\tScorePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\nnormalised\x18\x03 \x01(\x02\x12\x0e\n\x06weight\x18\x04 \x01(\x02\x12\x0c\n\x04rank\x18\x05 \x01(\x05\x42\x08\n\x06_score2\xc8\x02\n\x0cQueryService\x12\x66\n\x06Search\x12\x1d.malla.query.v1.SearchRequest\x1a\x1e.malla.query.v1.SearchResponse\"\x1d\xf8\xc5\x18\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/search:\x01*\x12\x62\n\x05Query\x12\x1c.malla.query.v1.QueryRequest\x1a\x1d.malla.query.v1.QueryResponse\"\x1c\xf8\xc5\x18\x03\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/query:\x01*\x12l\n\x0bStreamQuery\x12\x1c.malla.query.v1.QueryRequest\x1a\x18.malla.chat.v1.ChatEvent\"#\xf8\xc5\x18\x03\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/query/stream:\x01*0\x01\x32\x86\x02\n\x14InternalQueryService\x12x\n\x0eInternalSearch\x12\x1d.malla.query.v1.SearchRequest\x1a&.malla.query.v1.InternalSearchResponse\"\x1f\xf8\xc5\x18\x05\x82\xd3\xe4\x93\x02\x15\"\x10/internal/search:\x01*\x12t\n\rInternalQuery\x12\x1c.malla.query.v1.QueryRequest\x1a%.malla.query.v1.InternalQueryResponse\"\x1e\xf8\xc5\x18\x05\x82\xd3\xe4\x93\x02\x14\"\x0f/internal/query:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHREQUEST'].fields_by_name['min_seq']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_SEARCHREQUEST'].fields_by_name['context']._loaded_options = None
   _globals['_SEARCHREQUEST'].fields_by_name['context']._serialized_options = b'\272H\006\032\004\030\005(\000'
+  _globals['_SEARCHREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_SEARCHREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_SEARCHRESPONSE_METADATAENTRY']._loaded_options = None
   _globals['_SEARCHRESPONSE_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_QUERYREQUEST'].fields_by_name['collection_id']._loaded_options = None
@@ -88,39 +90,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTERNALQUERYSERVICE'].methods_by_name['InternalQuery']._loaded_options = None
   _globals['_INTERNALQUERYSERVICE'].methods_by_name['InternalQuery']._serialized_options = b'\370\305\030\005\202\323\344\223\002\024\"\017/internal/query:\001*'
   _globals['_SEARCHREQUEST']._serialized_start=285
-  _globals['_SEARCHREQUEST']._serialized_end=619
-  _globals['_SEARCHREQUEST_MODE']._serialized_start=555
-  _globals['_SEARCHREQUEST_MODE']._serialized_end=619
-  _globals['_SEARCHRESPONSE']._serialized_start=622
-  _globals['_SEARCHRESPONSE']._serialized_end=913
-  _globals['_SEARCHRESPONSE_METADATAENTRY']._serialized_start=842
-  _globals['_SEARCHRESPONSE_METADATAENTRY']._serialized_end=913
-  _globals['_QUERYREQUEST']._serialized_start=916
-  _globals['_QUERYREQUEST']._serialized_end=1285
-  _globals['_QUERYRESPONSE']._serialized_start=1288
-  _globals['_QUERYRESPONSE']._serialized_end=1594
-  _globals['_QUERYRESPONSE_METADATAENTRY']._serialized_start=842
-  _globals['_QUERYRESPONSE_METADATAENTRY']._serialized_end=913
-  _globals['_INTERNALSEARCHRESPONSE']._serialized_start=1597
-  _globals['_INTERNALSEARCHRESPONSE']._serialized_end=1889
-  _globals['_INTERNALSEARCHRESPONSE_METADATAENTRY']._serialized_start=842
-  _globals['_INTERNALSEARCHRESPONSE_METADATAENTRY']._serialized_end=913
-  _globals['_INTERNALSEARCHDATA']._serialized_start=1891
-  _globals['_INTERNALSEARCHDATA']._serialized_end=2015
-  _globals['_INTERNALQUERYRESPONSE']._serialized_start=2018
-  _globals['_INTERNALQUERYRESPONSE']._serialized_end=2307
-  _globals['_INTERNALQUERYRESPONSE_METADATAENTRY']._serialized_start=842
-  _globals['_INTERNALQUERYRESPONSE_METADATAENTRY']._serialized_end=913
-  _globals['_INTERNALQUERYDATA']._serialized_start=2310
-  _globals['_INTERNALQUERYDATA']._serialized_end=2450
-  _globals['_SEARCHRESULT']._serialized_start=2453
-  _globals['_SEARCHRESULT']._serialized_end=2734
-  _globals['_EXPLANATION']._serialized_start=2737
-  _globals['_EXPLANATION']._serialized_end=2916
-  _globals['_SCOREPART']._serialized_start=2918
-  _globals['_SCOREPART']._serialized_end=3023
-  _globals['_QUERYSERVICE']._serialized_start=3026
-  _globals['_QUERYSERVICE']._serialized_end=3354
-  _globals['_INTERNALQUERYSERVICE']._serialized_start=3357
-  _globals['_INTERNALQUERYSERVICE']._serialized_end=3619
+  _globals['_SEARCHREQUEST']._serialized_end=649
+  _globals['_SEARCHREQUEST_MODE']._serialized_start=585
+  _globals['_SEARCHREQUEST_MODE']._serialized_end=649
+  _globals['_SEARCHRESPONSE']._serialized_start=652
+  _globals['_SEARCHRESPONSE']._serialized_end=943
+  _globals['_SEARCHRESPONSE_METADATAENTRY']._serialized_start=872
+  _globals['_SEARCHRESPONSE_METADATAENTRY']._serialized_end=943
+  _globals['_QUERYREQUEST']._serialized_start=946
+  _globals['_QUERYREQUEST']._serialized_end=1315
+  _globals['_QUERYRESPONSE']._serialized_start=1318
+  _globals['_QUERYRESPONSE']._serialized_end=1624
+  _globals['_QUERYRESPONSE_METADATAENTRY']._serialized_start=872
+  _globals['_QUERYRESPONSE_METADATAENTRY']._serialized_end=943
+  _globals['_INTERNALSEARCHRESPONSE']._serialized_start=1627
+  _globals['_INTERNALSEARCHRESPONSE']._serialized_end=1919
+  _globals['_INTERNALSEARCHRESPONSE_METADATAENTRY']._serialized_start=872
+  _globals['_INTERNALSEARCHRESPONSE_METADATAENTRY']._serialized_end=943
+  _globals['_INTERNALSEARCHDATA']._serialized_start=1921
+  _globals['_INTERNALSEARCHDATA']._serialized_end=2045
+  _globals['_INTERNALQUERYRESPONSE']._serialized_start=2048
+  _globals['_INTERNALQUERYRESPONSE']._serialized_end=2337
+  _globals['_INTERNALQUERYRESPONSE_METADATAENTRY']._serialized_start=872
+  _globals['_INTERNALQUERYRESPONSE_METADATAENTRY']._serialized_end=943
+  _globals['_INTERNALQUERYDATA']._serialized_start=2340
+  _globals['_INTERNALQUERYDATA']._serialized_end=2480
+  _globals['_SEARCHRESULT']._serialized_start=2483
+  _globals['_SEARCHRESULT']._serialized_end=2764
+  _globals['_EXPLANATION']._serialized_start=2767
+  _globals['_EXPLANATION']._serialized_end=2946
+  _globals['_SCOREPART']._serialized_start=2948
+  _globals['_SCOREPART']._serialized_end=3053
+  _globals['_QUERYSERVICE']._serialized_start=3056
+  _globals['_QUERYSERVICE']._serialized_end=3384
+  _globals['_INTERNALQUERYSERVICE']._serialized_start=3387
+  _globals['_INTERNALQUERYSERVICE']._serialized_end=3649
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection_id", "query", "k", "filter", "mode", "min_seq", "explain", "context")
+    __slots__ = ("collection_id", "query", "k", "filter", "mode", "min_seq", "explain", "context", "request_id")
     class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MODE_UNSPECIFIED: _ClassVar[SearchRequest.Mode]
@@ -35,6 +35,7 @@ class SearchRequest(_message.Message):
     MIN_SEQ_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     collection_id: str
     query: str
     k: int
@@ -43,7 +44,8 @@ class SearchRequest(_message.Message):
     min_seq: int
     explain: bool
     context: int
-    def __init__(self, collection_id: _Optional[str] = ..., query: _Optional[str] = ..., k: _Optional[int] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., mode: _Optional[_Union[SearchRequest.Mode, str]] = ..., min_seq: _Optional[int] = ..., explain: _Optional[bool] = ..., context: _Optional[int] = ...) -> None: ...
+    request_id: str
+    def __init__(self, collection_id: _Optional[str] = ..., query: _Optional[str] = ..., k: _Optional[int] = ..., filter: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., mode: _Optional[_Union[SearchRequest.Mode, str]] = ..., min_seq: _Optional[int] = ..., explain: _Optional[bool] = ..., context: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("success", "message", "results", "seq", "usage", "metadata")
