@@ -35,10 +35,12 @@ class SearchOptions(RetrievalOptions, total=False):
     Attributes:
         explain: Whether each result says how its score came about.
         context: Chunks to add to each passage on either side, at most 5.
+        request_id: Idempotency key: the same key is billed once.
     """
 
     explain: bool
     context: int
+    request_id: str
 
 
 class QueryOptions(RetrievalOptions, total=False):

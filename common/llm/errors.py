@@ -137,11 +137,15 @@ class LlmTimeoutError(LlmError):
     unhealthy = True
 
     def __init__(self, waiting_for: str, limit_s: float, *, provider: str, model: str = "") -> None:
-        super().__init__(
-            f"{label(provider)} sent no {waiting_for} within {limit_s:g} s. Try again, or raise the timeout in the settings.",
-            provider=provider,
-            model=model,
-        )
+        setting = _setting(waiting_for, provider)
+        message = f"{label(provider)} sent no {waiting_for} within {limit_s:g} s. Try again, or raise {setting}."
+        super().__init__(message, provider=provider, model=model)
+
+
+def _setting(waiting_for: str, provider: str) -> str:
+    if waiting_for == "next token":
+        return "MALLA_LLM_IDLE_TIMEOUT_S"
+    return "GROQ_TIMEOUT" if provider == "groq" else "MALLA_LLM_FIRST_TOKEN_TIMEOUT_S"
 
 
 _LABELS = {"groq": "Groq", "openai": "The OpenAI-compatible server", "ollama": "Ollama"}

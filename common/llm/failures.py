@@ -19,6 +19,9 @@ from common.llm.errors import (
 )
 
 _LONGEST_RETRY_AFTER_S = 24 * 3600.0
+_USED_UP = (402, 429)
+# 498: Groq's own, for a tier without capacity at present.
+_BUSY = (408, 409, 498)
 _NOT_FOUND = ("model_not_found", "model_decommissioned", "model_not_active")
 _TOO_LONG = ("context_length_exceeded", "exceed_context_size_error", "request_too_large", "context_window_exceeded")
 _TOO_LONG_WORDS = re.compile(
@@ -37,9 +40,9 @@ def failure_of(status: int, body: Any, headers: Mapping[str, str], *, provider: 
         return ModelNotFoundError(**where)
     if status in (401, 403):
         return LlmKeyRejectedError(**where)
-    if status == 429:
+    if status in _USED_UP:
         return LlmRateLimitedError(**where, retry_after_s=wait_s)
-    if status >= 500 or status in (408, 409):
+    if status >= 500 or status in _BUSY:
         return LlmUnavailableError(f"failed with HTTP {status}", **where, retry_after_s=wait_s)
     return LlmRequestRefusedError(**where, status=status)
 

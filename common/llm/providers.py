@@ -39,6 +39,7 @@ def groq_provider(settings: LlmSettings) -> SdkProvider | None:
         status_error=groq.APIStatusError,
         connection_error=groq.APIConnectionError,
         transport_errors=(groq.APIError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError),
+        unsent_errors=(aiohttp.ClientConnectionResetError,),
         extra=extra,
     )
     return SdkProvider("groq", sdk, _limits(settings, settings.groq_timeout_s))
@@ -77,6 +78,7 @@ def _compatible(name: str, base_url: str, key: SecretStr | None, settings: LlmSe
         status_error=openai.APIStatusError,
         connection_error=openai.APIConnectionError,
         transport_errors=(openai.APIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError),
+        unsent_errors=(aiohttp.ClientConnectionResetError,),
         extra={"stream_options": {"include_usage": True}},
         limit_field="max_completion_tokens" if base_url.startswith(OPENAI_URL) else "max_tokens",
     )

@@ -7,6 +7,7 @@ neither retries nor parses the stream: `resilience` does the one, `sse` the othe
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,14 @@ from common.models import TokenUsage
 
 # The end of the body comes with the last event; a connection whose body was read to its end is used again.
 _BODY_END_S = 0.05
+# Kept connections that turn out to be closed; the request was not sent on any, so that it is no second one.
+_MOST_UNSENT = 5
+# The longest tokens of known vocabularies have half as many. A model that says more does not end where it was told to.
+_MOST_CHARACTERS_A_TOKEN = 256
+# However long an answer may be: it travels in one message, and is stored in one document.
+_MOST_CHARACTERS = 1_000_000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,14 @@ class Sdk:
         extra: Added to the body of every generation.
         limit_field: How this server calls the longest answer: max_tokens or max_completion_tokens.
         transport_errors: What reading the body may raise.
+        unsent_errors: What a connection raises that was kept, and that the server closed before the request was written.
     """
 
     client: Any
     status_error: type[Exception]
     connection_error: type[Exception]
     transport_errors: tuple[type[Exception], ...]
+    unsent_errors: tuple[type[Exception], ...]
     extra: dict[str, Any]
     limit_field: str = "max_tokens"
 
@@ -62,9 +73,13 @@ class SdkProvider:
         self._limits = limits
 
     async def stream(self, request: Generation) -> AsyncGenerator[str | GenerationEnd, None]:
-        """Yields the deltas of one read as one piece, at once, then the end."""
+        """Yields the deltas of one read as one piece, at once, then the end.
+
+        A model that does not end at its longest answer is ended there, as if it had: whoever keeps the answer keeps no more.
+        """
         reader = ChunkReader()
         watchdog = Watchdog(self._limits.first_token_s)
+        room = min((request.max_tokens or self._limits.max_tokens) * _MOST_CHARACTERS_A_TOKEN, _MOST_CHARACTERS)
         async with AsyncExitStack() as connection:
             with self._failures(request.model), self._silence(request.model, reader, watchdog):
                 body = await self._body(request, connection, watchdog)
@@ -76,15 +91,22 @@ class SdkProvider:
                     before = reader.alive
                     text = reader.feed(chunk)
                     if text:
-                        yield text
+                        if room:
+                            yield text[:room]
+                        room -= len(text)
+                        if room < 0:
+                            break
                     # After the yield: a reader that takes its time is not the provider's silence.
                     if reader.alive != before:
                         watchdog.heard(self._limits.idle_s)
-                if not reader.complete:
-                    raise self._down("cut the answer short", request.model)
-                await _read_out(body)
+                if room >= 0:
+                    if not reader.complete:
+                        raise self._down("cut the answer short", request.model)
+                    await _read_out(body)
+        if room < 0:
+            _log.warning("%s did not end its answer and was ended", self.name, extra={"model": request.model})
         yield GenerationEnd(
-            finish_reason=reader.finish_reason or "stop",
+            finish_reason="length" if room < 0 else reader.finish_reason or "stop",
             usage=self._usage(request, reader),
             model=reader.model or request.model,
         )
@@ -100,17 +122,28 @@ class SdkProvider:
 
     async def _body(self, request: Generation, connection: AsyncExitStack, watchdog: Watchdog) -> ReadBody:
         with watchdog.waiting():
-            response = await connection.enter_async_context(self._open(request))
-        return read_body(response.http_response)
+            for _ in range(_MOST_UNSENT):
+                try:
+                    response = await connection.enter_async_context(self._open(request))
+                except self._sdk.connection_error as error:
+                    if not _is_unsent(error, self._sdk.unsent_errors):
+                        raise
+                else:
+                    return read_body(response.http_response)
+        raise self._down("closes every connection", request.model)
 
     def _open(self, request: Generation) -> Any:
         temperature = self._limits.temperature if request.temperature is None else request.temperature
         return self._sdk.client.chat.completions.with_streaming_response.create(
             model=request.model,
-            messages=[{"role": message.role, "content": message.content} for message in request.messages],
+            messages=[],  # in the body instead: the SDK would walk through every one of them to change nothing
             temperature=temperature,
             stream=True,
-            extra_body={self._sdk.limit_field: request.max_tokens or self._limits.max_tokens, **self._sdk.extra},
+            extra_body={
+                "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+                self._sdk.limit_field: request.max_tokens or self._limits.max_tokens,
+                **self._sdk.extra,
+            },
         )
 
     def _usage(self, request: Generation, reader: ChunkReader) -> TokenUsage:
@@ -169,6 +202,12 @@ class SdkProvider:
 
     def _down(self, what: str, model: str) -> LlmUnavailableError:
         return LlmUnavailableError(what, provider=self.name, model=model)
+
+
+def _is_unsent(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> bool:
+    while error is not None and not isinstance(error, kinds):
+        error = error.__cause__
+    return error is not None
 
 
 async def _read_out(body: ReadBody) -> None:

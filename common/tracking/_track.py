@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,9 @@ async def track_token_usage(
 ) -> LedgerRow:
     """Writes what a step consumed to the ledger and returns its row: the first one where the key was used before.
 
-    The same for every provider. Durable when it returns; the tenant's budget is charged but never refuses here.
+    The same for every provider. Durable when it returns; the tenant's budget is charged but never refuses here. A program that
+    has no accounting open has one for this call, by the settings (MONGODB_URI, MALLA_OUTBOX_DIR); one that tracks often
+    enters `open_accounting` once.
 
     Args:
         tokens: A total, or a usage: an object or a mapping with input_tokens, output_tokens, cached_tokens, total_tokens.
@@ -53,12 +55,9 @@ async def track_token_usage(
         metadata: provider, stage, estimated, session_id, agent_id, request_id and tier are understood; the rest is
             kept as it is.
 
-    Raises ValueError for no tenant or an unknown token type or operation, RuntimeError where no accounting is open, OSError
-    where neither the database nor the disk takes the row.
+    Raises ValueError for no tenant or an unknown token type or operation, OSError where neither the database nor the disk takes
+    the row.
     """
-    accounting = _current.get()
-    if accounting is None:
-        raise RuntimeError("no accounting is open: enter `open_accounting(...)` before usage is tracked")
     facts = dict(metadata or {})
     ctx = _context(tenant_id, facts)
     provider, model = _provider(str(facts.pop("provider", "")), model)
@@ -80,8 +79,30 @@ async def track_token_usage(
         request_id=str(facts.pop("request_id", "")),
         metadata=facts,
     )
-    rows = await accounting.commit(None, [entry], ctx)
+    async with _accounting() as accounting:
+        rows = await accounting.commit(None, [entry], ctx)
     return rows[0]
+
+
+@asynccontextmanager
+async def _accounting() -> AsyncIterator[Accounting]:
+    """The accounting that is open, or one for a single call."""
+    opened = _current.get()
+    if opened is not None:
+        yield opened
+        return
+    # Not at the top: these are built on this module.
+    from common.settings import StoreSettings
+    from common.store import open_store
+    from common.tracking._accounting import open_accounting
+    from common.tracking._settings import TrackingSettings
+
+    # Not waited for: without the database the row goes to the outbox.
+    async with (
+        open_store(StoreSettings(), wait=False) as store,
+        open_accounting(TrackingSettings(), store, server="program") as accounting,
+    ):
+        yield accounting
 
 
 def _context(tenant_id: str, facts: dict[str, Any]) -> Context:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from google.protobuf import json_format
@@ -33,7 +33,7 @@ class QueryServicer:
     async def Search(self, request: pb.SearchRequest, ctx: Context) -> pb.SearchResponse:
         found = await self._search(_search_spec(request, ctx), OPERATION_QUERY, ctx)
         return pb.SearchResponse(
-            message=f"{len(found.results)} passages found",
+            message=_found(found.results),
             results=[to_message(result, pb.SearchResult) for result in found.results],
             seq=found.seq,
             usage=to_usage(found.usage),
@@ -66,7 +66,7 @@ class InternalQueryServicer:
         found = await self._search(_search_spec(request, ctx), OPERATION_INTERNAL, ctx)
         results = [to_message(result, pb.SearchResult) for result in found.results]
         return pb.InternalSearchResponse(
-            message=f"{len(results)} passages found",
+            message=_found(results),
             data=pb.InternalSearchData(results=results, seq=found.seq, usage=to_usage(found.usage)),
         )
 
@@ -87,6 +87,10 @@ async def _answered(answer: AnswerOnce, request: pb.QueryRequest, operation: str
     return done
 
 
+def _found(results: Sequence[object]) -> str:
+    return f"{len(results)} {'passage' if len(results) == 1 else 'passages'} found"
+
+
 def _search_spec(request: pb.SearchRequest | pb.QueryRequest, ctx: Context) -> SearchSpec:
     name = pb.SearchRequest.Mode.Name(request.mode)
     return SearchSpec(
@@ -98,6 +102,7 @@ def _search_spec(request: pb.SearchRequest | pb.QueryRequest, ctx: Context) -> S
         min_seq=request.min_seq,
         explain=isinstance(request, pb.SearchRequest) and request.explain,
         context=request.context if isinstance(request, pb.SearchRequest) else 0,
+        request_id=request.request_id,
     )
 
 

@@ -87,6 +87,21 @@ def test_b2_many_turns_on_one_socket(chat_mesh: Mesh, http: httpx.Client) -> Non
     assert http.get("/api/v1/conversations/b2").json()["conversation"]["turn_count"] == 4
 
 
+def test_the_third_turn_depends_on_the_first(http: httpx.Client) -> None:
+    agent = {"name": "Eva", "instructions": "You are a helpful assistant.", "language": "en"}
+    number = http.post("/api/v1/agents", json=agent).json()["agent"]["id_agente"]
+
+    def said(message: str, session: str) -> str:
+        body = http.post(CHAT, json=ask(message, session, id_agente=number)).json()
+        assert body["success"], body
+        return str(body["answer"])
+
+    said("The secret word is banana.", "three")
+    assert "banana" not in said("What is the capital of France?", "three")
+    assert "banana" in said("What is the secret word?", "three")
+    assert "banana" not in said("What is the secret word?", "stranger")
+
+
 def test_b4_b5_b6_the_model_answers_is_listed_and_its_key_accepted(http: httpx.Client) -> None:
     tested = http.get("/api/v1/groq/test").json()
     assert (tested["success"], tested["provider"]) == (True, "groq")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
+from common.errors import MallaError
 from common.settings import REPOSITORY
 from tests.e2e.mesh import Mesh, eventually, kill, started
+from tests.e2e.streams import TALKS, RefusedError, Talk
 from tests.fakes.llm_upstream import made_key
 
-STREAMS = 20
+STREAMS = [(talk, f"{kind}-{number}") for number, (kind, talk) in enumerate(islice(cycle(TALKS), 20))]
 PAUSE_MS = 40
 
 
@@ -39,19 +42,18 @@ def slow_model(pause_ms: int = PAUSE_MS) -> Iterator[str]:
             process.terminate()
 
 
-async def read_stream(http: httpx.AsyncClient, number: int, begun: asyncio.Semaphore) -> str:
-    """Returns how the stream ended: done, error, cut, or silent."""
-    body = {"id_agente": 1, "mensaje": "hola", "session_id": f"s{number}"}
+async def end_of(mesh: Mesh, talk: Talk, session: str, begun: asyncio.Semaphore) -> str:
+    """Returns how the stream ended: done, error, cut, refused, or silent."""
     last = ""
     try:
-        async with http.stream("POST", "/api/v1/groq/chat/stream", json=body) as response:
-            async for line in response.aiter_lines():
-                if line.startswith("data: "):
-                    event = json.loads(line.removeprefix("data: "))
-                    last = next(key for key in event if key != "sequence")
-                    if event["sequence"] == 3:
-                        begun.release()
-    except httpx.HTTPError:
+        async with aclosing(talk(mesh, session)) as events:  # type: ignore[type-var]
+            async for event in events:
+                last = next(key for key in event if key != "sequence")
+                if event["sequence"] == 3:
+                    begun.release()
+    except RefusedError:
+        return "refused"
+    except (httpx.HTTPError, ConnectionClosed, MallaError, OSError):
         return "cut"
     return last if last in {"done", "error"} else "silent"
 
@@ -61,22 +63,20 @@ async def test_every_stream_ends_in_an_error_or_a_cut_and_every_turn_is_marked(t
     with slow_model() as url, started(tmp_path / "killed", GROQ_API_KEY=made_key(), GROQ_BASE_URL=url) as mesh:
         with mesh.http() as http:
             assert http.post("/api/v1/agents", json={"name": "Ana"}).status_code == 200
-        headers = {"authorization": f"Bearer {mesh.token}"}
-        async with httpx.AsyncClient(base_url=mesh.url, headers=headers, timeout=60) as client:
-            begun = asyncio.Semaphore(0)
-            streams = [asyncio.create_task(read_stream(client, number, begun)) for number in range(STREAMS)]
-            for _ in range(STREAMS):
-                await asyncio.wait_for(begun.acquire(), 30)
-            kill(mesh.process("query")["pid"])
-            ends = await asyncio.wait_for(asyncio.gather(*streams), 60)
+        begun = asyncio.Semaphore(0)
+        streams = [asyncio.create_task(end_of(mesh, talk, session, begun)) for talk, session in STREAMS]
+        for _ in STREAMS:
+            await asyncio.wait_for(begun.acquire(), 30)
+        kill(mesh.process("query")["pid"])
+        ends = await asyncio.wait_for(asyncio.gather(*streams), 60)
         assert set(ends) <= {"error", "cut"}, ends
         eventually(lambda: all_marked(mesh), within_s=30, what="every turn is marked")
 
 
 def all_marked(mesh: Mesh) -> bool:
     with mesh.http() as http:
-        for number in range(STREAMS):
-            turns = http.get(f"/api/v1/conversations/s{number}").json()["conversation"]["turns"]
+        for _, session in STREAMS:
+            turns = http.get(f"/api/v1/conversations/{session}").json()["conversation"]["turns"]
             if [turn["role"] for turn in turns] != ["USER", "ASSISTANT"] or turns[1]["state"] != "FAILED":
                 return False
     return True

@@ -15,10 +15,13 @@ from common.server import GrpcService
 FLOOD_TEXT = "a" * 16_384
 """One event of the message "flood"."""
 
+TIDY_S = 0.1
+"""What the message "tidy" goes on for after its last event."""
+
 
 class FakeChat(chat_pb2_grpc.ChatServiceServicer):
     """Messages: "gated" waits after its first event for `gate`, "flood" never ends, "unknown agent", "broken", "cut" and "told"
-    fail before and after the first event, "nothing" ends without one; any other is answered."""
+    fail before and after the first event, "nothing" ends without one, "tidy" has work after the last; any other is answered."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -67,6 +70,8 @@ class FakeChat(chat_pb2_grpc.ChatServiceServicer):
             yield event_pb2.ChatEvent(sequence=self.flooded + 1, delta=event_pb2.Delta(text=FLOOD_TEXT))
         for event in answer():
             yield event
+        if mensaje == "tidy":
+            await asyncio.sleep(TIDY_S)
 
 
 def answer() -> list[event_pb2.ChatEvent]:

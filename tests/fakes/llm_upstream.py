@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 import string
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -136,7 +137,8 @@ class Upstream:
         leaving = asyncio.ensure_future(_left(reader))
         telling = asyncio.ensure_future(_tell(act, seen, writer))
         await asyncio.wait({leaving, telling}, return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done() and not telling.done():
+        cut_off = telling.done() and isinstance(telling.exception(), ConnectionError)
+        if cut_off or (leaving.done() and not telling.done()):
             seen.left_at = time.monotonic()
         for task in (leaving, telling):
             task.cancel()
@@ -257,3 +259,19 @@ async def running_upstream() -> AsyncIterator[Upstream]:
         yield upstream
     finally:
         await upstream.stop()
+
+
+@contextlib.contextmanager
+def upstream_beside() -> Iterator[Upstream]:
+    """Starts an upstream in a thread of its own: it answers while the test waits for something else."""
+    loop, upstream = asyncio.new_event_loop(), Upstream()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(upstream.start(), loop).result(10)
+        yield upstream
+        asyncio.run_coroutine_threadsafe(upstream.stop(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -31,6 +31,7 @@ async def handed_off(bench: ChatBench, reason: str, message: str, **fields: obje
     assert events[0].handoff.reason == reason
     done = events[-1].done
     assert (done.answer, done.finish_reason, done.metadata["handoff"].string_value) == ("", "handoff", reason)
+    assert done.HasField("usage"), "clients read it in every `done`"
     conversation = await bench.conversation()
     assert (conversation.handed_off, conversation.handoff_reason) == (True, reason)
     last = conversation.turns[-1]
@@ -61,6 +62,7 @@ async def test_on_a_low_score(bench: ChatBench):
     assert failure is None
     assert kinds(events) == ["handoff", "done"]
     assert events[0].handoff.reason == "low_score"
+    assert events[-1].done.usage.total_tokens > 0, "the search was paid"
     assert len(bench.upstream.chats) == 1
     turns = await bench.turns()
     assert turns[2].text.startswith("Receta")

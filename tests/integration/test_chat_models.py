@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from common.protobuf import to_dict
 from common.store import Store
 from tests.fakes.calls import refused
 from tests.fakes.chat_bench import ChatBench, chatting, chatting_with, read
@@ -68,19 +69,22 @@ async def test_without_a_key(store: Store):
         verified = await bench.call("VerifyApiKey")
         assert (verified.success, verified.valid, verified.provider) == (True, False, "groq")
         assert "GROQ_API_KEY" in verified.message
+        assert to_dict(verified)["metadata"].items() >= {"present": False, "well_formed": False, "accepted": None}.items()
         failure = await refused(bench.call("TestConnection"))
         assert (failure.code, failure.reason) == (CODE.FAILED_PRECONDITION, "LLM_NOT_CONFIGURED")
         assert "GROQ_API_KEY" in failure.message
         assert len((await bench.call("ListModels")).models) >= 20
 
 
-@pytest.mark.parametrize(("status", "valid"), [(200, True), (401, False), (500, False)])
-async def test_a_key_is_verified(store: Store, status: int, valid: bool):
+@pytest.mark.parametrize(("status", "valid", "accepted"), [(200, True, True), (401, False, False), (500, False, None)])
+async def test_a_key_is_verified(store: Store, status: int, valid: bool, accepted: bool | None):
     async with chatting(store) as bench:
         bench.upstream.models_status = status
         verified = await bench.call("VerifyApiKey")
         assert (verified.success, verified.valid, verified.provider) == (True, valid, "groq")
         assert verified.message
+        found = {"present": True, "well_formed": True, "accepted": accepted}  # None where it could not be asked
+        assert to_dict(verified)["metadata"].items() >= found.items()
 
 
 async def answers_of(bench: ChatBench) -> list[Any]:

@@ -114,7 +114,7 @@ async def test_a_deadline_ends_the_answer_too(bench: ChatBench):
 
 async def test_a_slow_reader_does_not_lose_the_end(bench: ChatBench):
     bench.upstream.then(Act(words=["x" * 2000] * 300, one_write=True))
-    call = bench.stream()
+    call = bench.stream(max_tokens=10_000)
     await until_delta(call)
     events, failure = await read(call)
     assert failure is None
@@ -200,8 +200,8 @@ async def test_an_answer_whose_turn_was_taken_stops_and_says_so(store: Store, ha
 async def test_a_reader_who_is_slow_hears_of_a_lost_turn_too(store: Store):
     async with chatting(store, turn_lease_s=0.3) as bench:
         await bench.agent()
-        bench.upstream.then(Act(words=["x" * 20_000] * 300, one_write=True))
-        call = bench.stream()
+        bench.upstream.then(Act(words=["x" * 1000] * 1000, pause_s=0.001))
+        call = bench.stream(max_tokens=10_000)
         await until_delta(call)  # and nothing more is read: the answer waits for its reader
         rows = bench.store.rows("acme", "conversations")
         before = await rows.find_one({"session_id": "s-1"})

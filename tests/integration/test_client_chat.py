@@ -77,6 +77,15 @@ async def test_leaving_a_stream_stops_the_model(malla, centre):
     await until(lambda: centre.cancelled)
 
 
+async def test_leaving_with_the_last_event_does_not_cancel_an_answered_call(malla, centre):
+    async with aclosing(malla.stream_chat(1, "s-1", "tidy")) as events:
+        async for event in events:
+            if event.done:
+                break
+    await until(lambda: centre.running == 0)
+    assert centre.cancelled == []
+
+
 async def test_a_chat_that_cannot_be_reached_is_told_at_once():
     async with MallaClient("127.0.0.1:1", "token") as client:
         with pytest.raises(UnavailableError):

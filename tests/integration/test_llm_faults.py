@@ -7,8 +7,11 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
+import aiohttp
+import groq
+import httpx
 import pytest
 
 from common.errors import Code
@@ -24,6 +27,7 @@ from common.llm import (
     LlmUnavailableError,
     ModelNotFoundError,
 )
+from common.llm.sdk import SdkProvider
 from tests.fakes.llm_upstream import WORDS, Act, Upstream, ask, running_upstream, settings_for, told
 from tests.fakes.waiting import until
 
@@ -221,6 +225,48 @@ async def test_a_slow_reader_is_not_the_provider_s_silence(upstream: Upstream) -
         await asyncio.sleep(0.2)  # Longer than the provider may be silent.
         texts += [piece async for piece in pieces if isinstance(piece, str)]
     assert "".join(texts) == TEXT
+
+
+@asynccontextmanager
+async def closed_meanwhile() -> AsyncIterator[None]:
+    """A kept connection that the server has closed, as the SDK tells of it."""
+    try:
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+    except aiohttp.ClientError as error:
+        raise groq.APITimeoutError(httpx.Request("POST", "http://localhost")) from error
+    yield
+
+
+@pytest.mark.parametrize("closed", [1, 4])
+async def test_a_kept_connection_that_was_closed_before_the_request_costs_no_try(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, closed: int
+) -> None:
+    opened, kept = SdkProvider._open, [closed_meanwhile() for _ in range(closed)]
+    monkeypatch.setattr(SdkProvider, "_open", lambda self, request: kept.pop() if kept else opened(self, request))
+    async with LlmRouter(settings_for(upstream)) as router:
+        assert "".join((await told(router.stream(ask())))[0]) == TEXT
+    assert len(upstream.chats) == 1
+
+
+async def test_connections_that_are_all_closed_are_a_server_that_is_down(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SdkProvider, "_open", lambda *_: closed_meanwhile())
+    error = await failure(upstream)
+    assert (error.code, error.reason) == (Code.UNAVAILABLE, "LLM_UNAVAILABLE")
+
+
+async def test_a_model_that_does_not_end_its_answer_is_ended(upstream: Upstream) -> None:
+    upstream.then(Act(words=["x" * 300] * 5000, pause_s=0.001), Act(words=["y" * 256] * 3))
+    async with LlmRouter(settings_for(upstream)) as router:
+        deltas, end = await told(router.stream(ask(max_tokens=3)))
+        assert "".join(deltas) == "x" * 3 * 256
+        assert (end.finish_reason, end.usage.estimated) == ("length", True)
+        assert end.usage.output_tokens > 0
+        await until(lambda: upstream.chats[0].left_at)
+        deltas, end = await told(router.stream(ask(max_tokens=3)))
+    assert "".join(deltas) == "y" * 3 * 256, "the longest there may be"
+    assert (end.finish_reason, end.usage.output_tokens) == ("stop", 3)
 
 
 async def test_connections_are_used_again(upstream: Upstream) -> None:

@@ -171,3 +171,17 @@ async def test_a_mapping_and_a_number_are_usage_too(accounting: Accounting) -> N
     row = await track_token_usage("acme", 12, "m", TOKEN_TYPE_EMBEDDING, OPERATION_BATCH, "b")
     assert (row.input_tokens, row.total_tokens) == (12, 12)
     assert await total(accounting) == 17
+
+
+async def test_a_program_without_an_accounting_has_one_for_the_call(
+    store: Store, store_settings: StoreSettings, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", store_settings.mongodb_uri.get_secret_value())
+    monkeypatch.setenv("MONGODB_DATABASE", store_settings.mongodb_database)
+    monkeypatch.setenv("MALLA_OUTBOX_DIR", str(tmp_path / "programs"))
+    first = await track_token_usage("acme", 12, "llama-3.1-8b-instant", TOKEN_TYPE_LLM, OPERATION_QUERY, "k", {"x": 1})
+    again = await track_token_usage("acme", 99, "llama-3.1-8b-instant", TOKEN_TYPE_LLM, OPERATION_QUERY, "k", {})
+    assert (again, first.provider) == (first, "groq")
+    assert list((tmp_path / "programs").glob("*.outbox")) == [], "nothing is left behind"
+    async with setup.over(store) as accounting:
+        assert await total(accounting) == 12

@@ -164,6 +164,13 @@ async def test_a_repeated_query_is_counted_once_and_another_one_is_not_it(bench:
     assert len(await rows(accounting)) == 8, "calls without a key are counted each, whatever their x-request-id"
 
 
+async def test_a_repeated_search_is_counted_once(bench: ChatBench, accounting: Accounting):
+    await asyncio.gather(*(ask(bench, "Search", request_id="k-1") for _ in range(3)))
+    assert stages(await rows(accounting)) == ["query_embedding"]
+    await ask(bench, "Search", request_id="k-1", query="¿Y la luz verde?")
+    assert len(await rows(accounting)) == 2, "a key does not pay for other questions"
+
+
 @pytest.mark.parametrize("hang", ["headers", "first", "next"])
 async def test_an_answer_cut_short_is_estimated(bench: ChatBench, accounting: Accounting, hang: str):
     bench.upstream.then(Act(words=["La luz roja ", "indica…"], hang=hang))

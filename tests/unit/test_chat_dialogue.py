@@ -84,21 +84,37 @@ PREVIOUS = "¿Cuánto cuesta el plan Penca?"
     "message", ["¿Y el otro?", "¿y con televisión, cuánto sería al mes?", "¿Eso incluye el módem y la instalación?", "precio?"]
 )
 def test_a_follow_up_is_searched_with_what_it_follows(message: str):
-    assert search_text(message, PREVIOUS) == f"{PREVIOUS}\n{message}"
+    assert search_text(message, [PREVIOUS]) == f"{PREVIOUS}\n{message}"
 
 
 @pytest.mark.parametrize("message", ["And what about the one with television?", "Does it include the modem and the router?"])
 def test_a_follow_up_in_english(message: str):
-    assert search_text(message, PREVIOUS).startswith(PREVIOUS)
+    assert search_text(message, [PREVIOUS]).startswith(PREVIOUS)
+
+
+def test_a_follow_up_to_a_follow_up_is_searched_with_what_both_are_about():
+    asked = ["¿Dónde está la tienda?", PREVIOUS, "¿Y con televisión?"]
+    assert search_text("¿Eso incluye la instalación en casa?", asked) == "\n".join(
+        [*asked[1:], "¿Eso incluye la instalación en casa?"]
+    )
+
+
+def test_three_messages_are_the_most_that_are_searched_together():
+    asked = [PREVIOUS, "¿Y con televisión?", "¿Y sin ella?", "¿Y eso?"]
+    assert search_text("¿Y lo mismo en casa?", asked) == "¿Y sin ella?\n¿Y eso?\n¿Y lo mismo en casa?"
+
+
+def test_a_short_question_leans_on_the_one_before_and_no_further():
+    assert search_text("¿Precio?", ["¿Dónde está la tienda?", "¿Horario del sábado?"]) == "¿Horario del sábado?\n¿Precio?"
 
 
 def test_a_question_of_its_own_is_searched_alone():
     message = "¿Cómo devuelvo el módem después de cancelar el contrato?"
-    assert search_text(message, PREVIOUS) == message
+    assert search_text(message, [PREVIOUS]) == message
 
 
 def test_the_first_message_is_searched_alone():
-    assert search_text("¿Y el otro?", "") == "¿Y el otro?"
+    assert search_text("¿Y el otro?", []) == "¿Y el otro?"
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def test_a_failure_inside_the_stream() -> None:
         (404, "<html>", ModelNotFoundError),
         (401, [], LlmKeyRejectedError),
         (403, {}, LlmKeyRejectedError),
+        (402, {"error": {"message": "Insufficient credits"}}, LlmRateLimitedError),
         (408, {}, LlmUnavailableError),
+        (498, {"error": {"message": "capacity exceeded"}}, LlmUnavailableError),
         (502, "x", LlmUnavailableError),
         (529, None, LlmUnavailableError),
     ],
@@ -157,6 +159,18 @@ def test_what_the_provider_asks_for_is_the_least(asked_s: float | None, least_s:
 )
 def test_what_is_never_tried_again(error: LlmError) -> None:
     assert RetryPolicy(3, 1, 1).delay_s(error, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("waiting_for", "provider", "setting"),
+    [
+        ("first token", "groq", "GROQ_TIMEOUT"),
+        ("first token", "ollama", "MALLA_LLM_FIRST_TOKEN_TIMEOUT_S"),
+        ("next token", "groq", "MALLA_LLM_IDLE_TIMEOUT_S"),
+    ],
+)
+def test_a_wait_that_was_too_long_names_its_setting(waiting_for: str, provider: str, setting: str) -> None:
+    assert f"raise {setting}." in LlmTimeoutError(waiting_for, 3, provider=provider).message
 
 
 class Scripted:

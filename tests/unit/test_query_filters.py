@@ -27,6 +27,10 @@ PASSAGE = {
         ({"year": 2025}, True),
         ({"draft": False}, True),
         ({"draft": True}, False),
+        ({"draft": 0}, False),
+        ({"draft": {"in": [0, 1]}}, False),
+        ({"draft": {"in": [False]}}, True),
+        ({"tags": {"in": []}}, False),
         ({"missing": "x"}, False),
         ({"document_id": "planes.md"}, True),
         ({"title": {"in": ["Otro", "Planes"]}}, True),
@@ -74,6 +78,14 @@ def test_an_operand_of_the_wrong_type_is_named(operator, operand):
     [violation] = refused.value.details["violations"]
     assert violation["field"] == "filter.year"
     assert f"'{operator}'" in violation["description"]
+
+
+def test_a_condition_without_an_operator_is_refused_and_does_not_match_everything():
+    with pytest.raises(InvalidArgumentError) as refused:
+        compile_filter({"year": {}})
+    [violation] = refused.value.details["violations"]
+    assert violation["field"] == "filter.year"
+    assert "exists" in violation["description"]
 
 
 def test_an_unknown_operator_is_named_with_the_known_ones():

@@ -14,7 +14,6 @@ from common.tracking import (
     BudgetExceededError,
     Price,
     UsageEntry,
-    track_token_usage,
 )
 from common.tracking._budget import BudgetState, Lease, Limits, period_of, period_start_ms, resets_at_ms
 from common.tracking._prices import PriceList
@@ -134,8 +133,3 @@ def test_a_refusal_says_what_is_left_and_until_when() -> None:
         "resets_at": "2026-11-21T12:00:00Z",
     }
     assert error.retry_after_s is not None and error.retry_after_s >= 1
-
-
-async def test_tracking_without_accounting_says_what_to_do() -> None:
-    with pytest.raises(RuntimeError, match="open_accounting"):
-        await track_token_usage("acme", 10, "llama-3.1-8b-instant")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -14,15 +16,16 @@ from opentelemetry.trace import SpanKind
 from common.channel import call_options
 from common.context import Context, header_of, scopes_of
 from common.errors import InternalError, MallaError, UnauthenticatedError, UnavailableError
+from common.server import Token
 from common.status import error_response_of, from_rpc_error
 from common.telemetry import SpanHandle, caller_of, span
 from services.gateway.chat.frames import error_text, event_text
-from services.gateway.chat.token import Token
 
 Send = Callable[[str], Awaitable[None]]
 
 _SERVER = "query server"
 _LAST = frozenset({"done", "error"})
+_STATUS_S = 1.0
 # Their text is for a log: it may hold what an uncaught exception said.
 _UNTOLD = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS})
 _REQUEST_ID_CHARACTERS = 100  # the edge allows 128; the number of the turn goes behind
@@ -95,6 +98,8 @@ class Turns:
         try:
             async for event in call:
                 sequence, ended = event.sequence, event.WhichOneof("event") in _LAST
+                if ended:
+                    await _status_of(call)
                 await send(event_text(event))
         except grpc.aio.AioRpcError as error:
             failure = _failure_of(error, ctx)
@@ -102,6 +107,13 @@ class Turns:
             call.cancel()
         if not ended:
             await send(error_text(failure, sequence + 1))
+
+
+async def _status_of(call: grpc.aio.Call) -> None:
+    """Waits for the end of a call before its last event is told: a client may close with it, and so cancel an answered call."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STATUS_S):
+            await call.code()
 
 
 def _failure_of(error: grpc.aio.AioRpcError, ctx: Context) -> MallaError:

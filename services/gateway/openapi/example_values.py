@@ -278,10 +278,10 @@ RESPONSES: dict[str, Value] = {
     },
     "ChatService.VerifyApiKey": {
         "success": True,
-        "message": "The key is accepted.",
+        "message": "Groq accepts the key.",
         "valid": True,
         "provider": "groq",
-        "metadata": _REQUEST,
+        "metadata": {**_REQUEST, "present": True, "well_formed": True, "accepted": True},
     },
     "ConversationService.AddTurn": {
         "success": True,

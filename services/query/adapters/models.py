@@ -34,9 +34,12 @@ class RouterModels:
         return sorted((_view(model) for model in await self._router.models()), key=lambda model: model.id)
 
     async def verify(self) -> VerifyApiKeyResponse:
-        """Returns whether the configured key is accepted, and what to do where it is not."""
+        """Returns whether the configured key is accepted, what it lacks where it is not, and what to do then."""
         status = await self._router.verify_key()
-        return VerifyApiKeyResponse(success=True, message=status.message, valid=status.valid, provider=status.provider)
+        found = {"present": status.present, "well_formed": status.well_formed, "accepted": status.accepted}
+        return VerifyApiKeyResponse(
+            success=True, message=status.message, valid=status.valid, provider=status.provider, metadata=found
+        )
 
 
 def _view(model: ModelInfo) -> Model:

@@ -1,9 +1,10 @@
-"""What a message means in its conversation: that it follows up on the one before, or asks for a person."""
+"""What a message means in its conversation: that it follows up on those before, or asks for a person."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _PERSONA = (
     r"(?:(?:una?|el|la|su|algun|alguna|otro|otra)\s+)?(?:ser\s+|buena?\s+)?"
@@ -35,6 +36,7 @@ _LEANS_ON_CONTEXT = re.compile(
 # "[1]", and "[1, 2]" as some models write it.
 _CITED = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _FEW_WORDS = 4
+_MOST_TOGETHER = 3
 
 
 def asks_for_person(message: str) -> bool:
@@ -43,10 +45,24 @@ def asks_for_person(message: str) -> bool:
     return _ASKS_FOR_PERSON.search(composed.translate(_ACCENTS)) is not None
 
 
-def search_text(message: str, previous: str) -> str:
-    """Returns what to search for: the message, with the visitor's message before it where it leans on that one."""
-    leans = len(message.split()) <= _FEW_WORDS or _LEANS_ON_CONTEXT.search(message) is not None
-    return f"{previous}\n{message}" if previous and leans else message
+def search_text(message: str, asked: Sequence[str]) -> str:
+    """Returns what to search for: the message, behind what it leans on of the visitor's messages before it, oldest first.
+
+    A message leans on the one before where it is short or points back. Where that one points back as well, what both are about
+    was said before it.
+    """
+    together = [message]
+    leans = len(message.split()) <= _FEW_WORDS or _points_back(message)
+    for earlier in reversed(asked):
+        if not leans or len(together) == _MOST_TOGETHER:
+            break
+        together.insert(0, earlier)
+        leans = _points_back(earlier)
+    return "\n".join(together)
+
+
+def _points_back(message: str) -> bool:
+    return _LEANS_ON_CONTEXT.search(message) is not None
 
 
 def cited_positions(answer: str, passages: int) -> list[int]:

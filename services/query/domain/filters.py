@@ -26,7 +26,9 @@ def _compile(name: str, wanted: Any) -> _Test:
     if isinstance(wanted, list):
         raise InvalidArgumentError([(f"filter.{name}", 'to match one of several values write {"in": [...]}')])
     if not isinstance(wanted, Mapping):
-        return _any(lambda value: bool(value == wanted))
+        return _any(lambda value: _equal(value, wanted))
+    if not wanted:
+        raise InvalidArgumentError([(f"filter.{name}", f"holds no operator; use a value, or one of {', '.join(_OPERATORS)}")])
     tests = [_operator(name, operator, operand) for operator, operand in wanted.items()]
     return lambda value: all(test(value) for test in tests)
 
@@ -36,7 +38,7 @@ def _operator(name: str, operator: str, operand: Any) -> _Test:
     if operator == "exists" and isinstance(operand, bool):
         return lambda value: (value is not None) is operand
     if operator == "in" and isinstance(operand, list):
-        return _any(lambda value: value in operand)
+        return _any(lambda value: any(_equal(value, one) for one in operand))
     if operator in {"gt", "gte", "lt", "lte"} and isinstance(operand, int | float | str) and not isinstance(operand, bool):
         return _any(lambda value: _compares(operator, value, operand))
     if operator in _OPERATORS:
@@ -46,6 +48,11 @@ def _operator(name: str, operator: str, operand: Any) -> _Test:
 
 def _any(test: _Test) -> _Test:
     return lambda value: any(test(item) for item in value) if isinstance(value, list) else test(value)
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    # To Python, true is 1.
+    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
 
 
 def _compares(operator: str, value: Any, operand: Any) -> bool:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from common.llm.usage import estimate_tokens
 from common.models import SearchResult
 
-_MARK = re.compile(r"<\s*(/?)\s*passages\s*>", re.IGNORECASE)
+# However it is written: with attributes, with characters between that nobody sees, with the brackets of another script.
+_MARK = re.compile(r"[<\uff1c\ufe64](?=[\s/\u200b-\u200d\u2060\ufeff]*passages)", re.IGNORECASE)
+_NUMBER = re.compile(r"^(\s*)\[(\d{1,3})\]", re.MULTILINE)
 _LANGUAGES = {"es": "español", "en": "English", "pt": "português", "fr": "français", "de": "Deutsch", "it": "italiano"}
 
 _RULES = """\
@@ -93,5 +95,5 @@ def _passage(number: int, passage: SearchResult) -> str:
 
 
 def _harmless(text: str) -> str:
-    # A document must not be able to close the block it stands in.
-    return _MARK.sub(r"(\1passages)", text)
+    # A document must not be able to close the block it stands in, nor to begin a passage: its footnotes are no numbers of ours.
+    return _NUMBER.sub(r"\1(\2)", _MARK.sub("(", text))

@@ -27,7 +27,7 @@ class CountedSearch:
         allowed = self._limits.passages(spec.k, ctx)
         for name, value in allowed.facts.items():
             ctx.add_metric(name, value)
-        bill = Bill(bill_key("", ctx), operation)
+        bill = Bill(bill_key(spec.request_id, ctx, "search", spec.collection_id, spec.query), operation)
         async with metered(self._accounts, bill, MostTokens(embedding=query_tokens(spec)), ctx) as meter:
             found = await self._search(replace(spec, k=allowed.k), ctx)
             reranked = any(stage.stage == RERANKING for stage in meter.spent)

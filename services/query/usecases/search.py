@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.context import Context
-from common.errors import DeadlineError, InvalidArgumentError, MallaError, NotFoundError
+from common.errors import Code, DeadlineError, InvalidArgumentError, MallaError, NotFoundError
 from common.models import EmbeddingKind, SearchMode, SearchResult, TokenUsage
 from common.tasks import stop
 from services.query.domain.collection_index import CollectionIndex, Hits, Search, indexed_text
@@ -19,6 +19,7 @@ from services.query.domain.errors import ModelNotServedError
 from services.query.domain.explaining import explanation
 from services.query.domain.filters import compile_filter
 from services.query.domain.joining import Joined, join, widen
+from services.query.domain.merging import Part, merged
 from services.query.observing import retrieval
 from services.query.ports import NOT_SERVED, Embedder, Record, Reranker, Vectors
 from services.query.usecases.follow import FollowCollections
@@ -26,6 +27,9 @@ from services.query.usecases.follow import FollowCollections
 DEFAULT_K = 5
 
 _MOST_NEIGHBOURS = 3
+
+# Who asks again may be answered from everything.
+_PASSING = frozenset({Code.ABORTED, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
 log = logging.getLogger("malla.query.search")
 
@@ -52,6 +56,7 @@ class SearchSpec:
     Attributes:
         explain: Whether results say how their scores came about.
         context: Chunks to add to each passage on either side.
+        request_id: Idempotency key; empty for none.
     """
 
     collection_id: str
@@ -62,6 +67,7 @@ class SearchSpec:
     min_seq: int = 0
     explain: bool = False
     context: int = 0
+    request_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,19 +182,36 @@ class SearchPassages:
     async def across(self, collection_ids: Sequence[str], spec: SearchSpec, language: str, ctx: Context) -> Found:
         """Searches several collections as one and returns the best passages of all; `language` where there is none.
 
-        Raises what a search of each raises.
+        A collection that cannot be searched, one that was deleted for example, is left out while another can: the rest is a
+        better answer than none. Raises what a search of each raises where that would pass, or where none can be searched.
         """
-        parts = await asyncio.gather(*(self(replace(spec, collection_id=name), ctx) for name in collection_ids))
+        several = len(collection_ids) > 1
+        each = (replace(spec, collection_id=name, explain=spec.explain or several) for name in collection_ids)
+        parts = await self._each(list(each), ctx)
         if not parts:
             return Found([], 0, TokenUsage(), language)
-        best = sorted((result for part in parts for result in part.results), key=lambda result: -result.score)
+        best = merged([Part(part.results, part.usage.model) for part in parts]) if several else parts[0].results
         return Found(
-            results=best[: spec.k],
+            results=best[: spec.k or DEFAULT_K],
             seq=0,
             usage=TokenUsage.of_stages(part.usage.as_stage("query_embedding") for part in parts),
             language=parts[0].language,
             nearest=max(part.nearest for part in parts),
         )
+
+    async def _each(self, specs: Sequence[SearchSpec], ctx: Context) -> list[Found]:
+        outcomes = await asyncio.gather(*(self(spec, ctx) for spec in specs), return_exceptions=True)
+        found = [outcome for outcome in outcomes if isinstance(outcome, Found)]
+        left_out = []
+        for spec, outcome in zip(specs, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                if not found or not isinstance(outcome, MallaError) or outcome.code in _PASSING:
+                    raise outcome
+                log.warning("a collection was left out: %s", outcome.message, extra={"collection": spec.collection_id})
+                left_out.append(spec.collection_id)
+        if left_out:
+            ctx.add_metric("not_searched", left_out)
+        return found
 
     async def _vector_of(self, spec: SearchSpec, model: str, ctx: Context) -> Vectors | None:
         """Returns the question's vector of a model; None where words are all there is to go by."""

@@ -21,6 +21,7 @@ from services.query.usecases.lease import Lease, kept
 _POLL_S = 0.05
 _SAVE_EVERY_S = 2.0
 _RECENT_TURNS = 12
+_MOST_SEEN = 100_000
 
 
 class TurnTakenError(MallaError):
@@ -98,6 +99,7 @@ class TakeTurns:
     def __init__(self, conversations: Conversations, rules: TurnRules) -> None:
         self._conversations = conversations
         self._rules = rules
+        self._seen: set[tuple[str, str]] = set()
 
     @asynccontextmanager
     async def taken(self, session_id: str, ctx: Context, fresh: ConversationRecord | None = None) -> AsyncIterator[Held]:
@@ -130,19 +132,30 @@ class TakeTurns:
         """Returns the conversation, and whether it begins."""
         owner = uuid.uuid4().hex
         give_up = time.monotonic() + ctx.remaining_s(self._rules.wait_s)
+        seen = (ctx.tenant_id, session_id) in self._seen
         while True:
             now = now_ms()
             until = now + self._lease_ms
-            known = await self._conversations.take(ctx.tenant_id, session_id, owner, now, until)
-            if known is not None:
-                return known, False
-            if fresh is not None:
-                begun = fresh.model_copy(update={"owner": owner, "owned_until": until})
-                if await self._conversations.begin(ctx.tenant_id, begun):
-                    return begun, True
+            # One trip to the record mostly suffices: a session that this server has not seen begins, one it has seen goes on.
+            for begin in (False, True) if seen else (True, False):
+                if not begin:
+                    held = await self._conversations.take(ctx.tenant_id, session_id, owner, now, until)
+                elif fresh is not None:
+                    begun = fresh.model_copy(update={"owner": owner, "owned_until": until})
+                    held = begun if await self._conversations.begin(ctx.tenant_id, begun) else None
+                else:
+                    continue
+                if held is not None:
+                    self._note_seen(ctx.tenant_id, session_id)
+                    return held, begin
             if time.monotonic() + _POLL_S > give_up:
                 raise TurnTakenError(session_id)
             await asyncio.sleep(_POLL_S)  # the turn may be another server's: the record is the one place that knows
+
+    def _note_seen(self, tenant_id: str, session_id: str) -> None:
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen.add((tenant_id, session_id))
 
     async def _settled(self, turn: TurnRecord, owner: str, ctx: Context) -> TurnRecord:
         settled = turn.settled()
