@@ -52,6 +52,10 @@ class MeshSettings(Settings):
         default=SecretStr(""), description="What the proxy adds to each call; calls without it are refused. Empty to take all."
     )
     mesh_key_file: Path | None = Field(default=None, description="A file that holds the mesh key, instead of the key itself.")
+    revoked_tokens: Path | None = Field(
+        default=None,
+        description="File of the revoked tokens, as the proxy has it; their streams and WebSockets end. Empty to watch none.",
+    )
     tls_cert: Path | None = Field(
         default=None,
         description="This process's certificate for the mesh, PEM: it is served with it, and shows it where it calls. "

@@ -122,14 +122,22 @@ local function deadline_is_readable(headers)
   return deadline == nil or (#deadline <= 9 and deadline:find("^%d+[HMSmun]$") ~= nil)
 end
 
--- Names and values that HTTP takes and gRPC does not, such as "a+b" and bytes beyond ASCII, fail a call like that too, or fill the
--- server's log. And a caller of JSON has no word in gRPC but the deadline: "grpc-encoding" speaks of a body that is none.
+-- Whether a gRPC server can decode a binary value: base64, padded or not, whose unused last bits are zero.
+local function is_base64(value)
+  local digits = value:match("^([%w+/]*)=*$")
+  local last = digits and ({[0] = "", [2] = "[AQgw]$", [3] = "[AEIMQUYcgkosw048]$"})[#digits % 4]
+  return last ~= nil and digits:find(last) ~= nil
+end
+
+-- Names and values that HTTP takes and gRPC does not, such as "a+b", bytes beyond ASCII, and a "-bin" that is no base64, fail a
+-- call like that too, or fill the server's log. And a caller of JSON has no word in gRPC but the deadline: "grpc-encoding" speaks of a body that is none.
 local function drop_unreadable(headers, is_grpc)
   local dropped = {}
   for name, value in pairs(headers) do
     local is_foreign = not is_grpc and name ~= "grpc-timeout" and (name:find("^grpc%-") or name:find("%-bin$"))
     local is_pseudo = name:find("^:")
-    if is_foreign or not is_pseudo and (not name:find("^[%w%-_.]+$") or value:find("[^\32-\126]")) then
+    local is_broken = name:find("%-bin$") and not is_base64(value)
+    if is_foreign or is_broken or not is_pseudo and (not name:find("^[%w%-_.]+$") or value:find("[^\32-\126]")) then
       dropped[#dropped + 1] = name
     end
   end

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import grpc
@@ -20,6 +20,7 @@ from common.server._handlers import Undecodable, guarded
 from common.server._mesh_key import MeshKey
 from common.server._mesh_tls import MeshPeer
 from common.server._scopes import check_scope
+from common.server._token import Revocations
 from common.server._tracing import observed
 from common.status import to_status
 
@@ -35,8 +36,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     One interceptor, not one for each: what wraps a stream is passed by every message of it.
     """
 
-    def __init__(self, mesh_key: MeshKey, audit: AuditTrail, peer: MeshPeer) -> None:
+    def __init__(self, mesh_key: MeshKey, audit: AuditTrail, peer: MeshPeer, revocations: Revocations) -> None:
         self._mesh_key = mesh_key
+        self._revocations = revocations
         self._peer = peer
         self._audit = audit
 
@@ -45,11 +47,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or not details.method.startswith(_OWN):
             return handler
-        guard = observed(details.method, lambda rpc: self._call(details.method, rpc), streams=handler.response_streaming)
+        # A call without streams is over in seconds; what lasts is not to outlive the token that opened it.
+        lasts = handler.request_streaming or handler.response_streaming
+        guard = observed(
+            details.method, lambda rpc: self._call(details.method, rpc, lasts=lasts), streams=handler.response_streaming
+        )
         return guarded(handler, guard, _admitted, note)
 
     @asynccontextmanager
-    async def _call(self, method: str, rpc: Any) -> AsyncIterator[None]:
+    async def _call(self, method: str, rpc: Any, *, lasts: bool) -> AsyncIterator[None]:
         ctx = Context.from_metadata(rpc.invocation_metadata() or (), rpc.time_remaining())
         metadata = tuple(rpc.invocation_metadata() or ())
         audited = AuditedCall(method, dict(metadata), ctx)
@@ -60,7 +66,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._mesh_key.check(metadata)
             check_scope(method, ctx)
             with use_context(ctx), watching(audited):
-                yield
+                async with self._revocations.holding(dict(metadata)) if lasts else nullcontext():
+                    yield
         except grpc.aio.AbortError:
             outcome = "ABORTED"
             raise

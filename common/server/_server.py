@@ -21,7 +21,9 @@ from common.server._audit import AuditSettings, AuditTrail
 from common.server._interceptors import CallInterceptor
 from common.server._mesh_key import MeshKey
 from common.server._mesh_tls import MeshPeer, server_credentials
+from common.server._token import Revocations
 from common.settings import ServerSettings
+from common.tasks import stop
 from common.telemetry import running
 
 log = logging.getLogger("malla.server")
@@ -89,8 +91,9 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
     While draining, health is NOT_SERVING, new calls are refused, and calls in flight have `drain_grace_s` to end.
     """
     audit = AuditTrail(AuditSettings(), _server_name(services))
+    revocations = Revocations(settings.revoked_tokens)
     server = grpc.aio.server(
-        interceptors=(CallInterceptor(MeshKey(settings.mesh_secret()), audit, MeshPeer(settings.mesh_tls())),),
+        interceptors=(CallInterceptor(MeshKey(settings.mesh_secret()), audit, MeshPeer(settings.mesh_tls()), revocations),),
         options=(*_SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.reuse_port)), *_size_options(settings.max_message_bytes)),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
@@ -103,6 +106,7 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     port = _add_port(server, settings)
     await server.start()
+    following = asyncio.create_task(revocations.follow(), name="revocations")
     try:
         yield f"{settings.host}:{port}"
     finally:
@@ -110,6 +114,7 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
         for service in services:
             service.on_drain()
         await server.stop(settings.drain_grace_s)
+        await stop([following])
 
 
 def _add_port(server: grpc.aio.Server, settings: ServerSettings) -> int:

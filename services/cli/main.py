@@ -7,61 +7,52 @@ import os
 import sys
 
 import typer
-from pydantic import ValidationError
 
 from common.errors import MallaError
-from services.cli.commands import (
-    agents,
-    ask,
-    audit,
-    call,
-    certs,
-    chat,
-    demo,
-    doctor,
-    down,
-    evaluate,
-    ingest,
-    jobs,
-    logs,
-    reindex,
-    restart,
-    search,
-    status,
-    token,
-    up,
-    usage,
-)
+from services.cli.loading import LoadedWhenUsed, Place
 from services.cli.output import CliError, error_console
-from services.cli.settings import CliSettings
+
+
+class Commands(LoadedWhenUsed):
+    """All commands; a test compares each line with what the command says of itself."""
+
+    places = {  # noqa: RUF012  # the base class says ClassVar
+        "up": Place("up", "Start the mesh and keep it running until Ctrl-C or `malla down`."),
+        "down": Place("down", "Stop the mesh: let calls end, then stop every process."),
+        "call": Place("call", "Call any method by its name."),
+        "doctor": Place("doctor", "Check everything and say what to do."),
+        "restart": Place("restart", "Restart processes one after the other, while calls go on"),
+        "status": Place("status", "Show every process and whether it serves now."),
+        "logs": Place("logs", "Show the logs of all processes as one, in the order of time."),
+        "audit": Place("audit", "Show who changed what, spent words or was refused."),
+        "ingest": Place("ingest", "Ingest files and folders."),
+        "reindex": Place("reindex", "Compute vectors anew with another embedding model"),
+        "search": Place("search", "Find the passages that fit a question."),
+        "ask": Place("ask", "Answer a question from a collection, word by word"),
+        "chat": Place("chat", "Talk with an agent."),
+        "usage": Place("usage", "Show the tokens consumed, what they cost and what is left"),
+        "eval": Place("evaluate", "Measure retrieval on a question file"),
+        "demo": Place("demo", "Show everything once"),
+        "agents": Place("agents", "Agents, whom visitors talk to."),
+        "certs": Place("certs", "Certificates by which the servers of a mesh know each other"),
+        "jobs": Place("jobs", "Jobs, which make documents searchable."),
+        "token": Place("token", "Tokens that open the edge, and the keys that sign them."),
+    }
+
 
 app = typer.Typer(
     name="malla",
-    help="Answers questions from an organisation's own documents, over a gRPC mesh.",
+    cls=Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("call")(call.call)
-app.command("doctor")(doctor.doctor)
-app.command("restart")(restart.restart)
-app.command("status")(status.status)
-app.command("logs")(logs.logs)
-app.command("audit")(audit.audit)
-app.command("ingest")(ingest.ingest)
-app.command("reindex")(reindex.reindex)
-app.command("search")(search.search)
-app.command("ask")(ask.ask)
-app.command("chat")(chat.chat)
-app.command("usage")(usage.usage)
-app.command("eval")(evaluate.evaluate)
-app.command("demo")(demo.demo)
-app.add_typer(agents.app, name="agents")
-app.add_typer(certs.app, name="certs")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(token.app, name="token")
+
+
+@app.callback()
+def malla() -> None:
+    """Answers questions from an organisation's own documents, over a gRPC mesh."""
+
 
 _INTERRUPTED = 130
 
@@ -80,12 +71,11 @@ def _run(arguments: list[str]) -> int:
         return _fail(arguments, error.message, error.reason, error.code.value)
     except CliError as error:
         return _fail(arguments, str(error), "FAILED", "", error.lines)
-    except ValidationError as error:
-        if error.title != CliSettings.__name__:
-            raise  # not a setting: a bug
-        first = error.errors()[0]
-        setting = "_".join(str(part) for part in first["loc"]).upper()
-        return _fail(arguments, f"The setting MALLA_{setting} is wrong: {first['msg']}.", "INVALID_SETTING", "")
+    except ValueError as error:
+        setting = _wrong_setting(error)
+        if not setting:
+            raise  # no setting: a bug
+        return _fail(arguments, setting, "INVALID_SETTING", "")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has enough; Python shall not complain
         return 1
@@ -94,6 +84,20 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _wrong_setting(error: ValueError) -> str:
+    """Returns which setting is wrong and why; empty where the error is about something else."""
+    # Who sees an error has waited anyway; who sees help shall not wait for these.
+    from pydantic import ValidationError
+
+    from services.cli.settings import CliSettings
+
+    if not isinstance(error, ValidationError) or error.title != CliSettings.__name__:
+        return ""
+    first = error.errors()[0]
+    setting = "_".join(str(part) for part in first["loc"]).upper()
+    return f"The setting MALLA_{setting} is wrong: {first['msg']}."
 
 
 def _misused(arguments: list[str], error: typer.TyperException) -> int:

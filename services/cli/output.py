@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
-from rich.console import Console
+
+if TYPE_CHECKING:  # loading them takes longer than most of what is shown without them
+    from pydantic import BaseModel
+    from rich.console import Console
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -27,17 +29,23 @@ class CliError(Exception):
 
 def console() -> Console:
     """Returns the console for people. Text is shown as it is: a document may contain what looks like markup."""
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return _console(stderr=False)
 
 
 def error_console() -> Console:
     """Returns the same on standard error, for progress bars and errors."""
-    return Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def print_json(value: BaseModel | dict[str, Any] | list[Any]) -> None:
     """Prints one value as one line of JSON."""
-    text = value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value.model_dump_json()
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Finds the mesh a command is about."""
+"""Calls a mesh: finds its edge, and the token that lets a command in."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import jwt
-import typer
 
 from common.client import MallaClient
 from common.context import Tier
 from common.tokens import KeyRing
-from services.cli.launcher.plan import Layout
-from services.cli.launcher.state import MeshPhase, MeshState, read_state
+from services.cli.data_dir import running_mesh
+from services.cli.launcher.layout import Layout
+from services.cli.launcher.state import MeshPhase, MeshState
 from services.cli.output import CliError
 from services.cli.settings import CliSettings
 
@@ -26,27 +25,6 @@ T = TypeVar("T")
 
 _SPARE_S = 600
 _OWN_TTL = timedelta(hours=1)
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir", help="Where the mesh keeps everything.  [env: MALLA_DATA_DIR; default: ~/.malla]", show_default=False
-    ),
-]
-
-
-def settings_for(data_dir: Path | None) -> CliSettings:
-    """Returns the settings, with the data dir of the command line where one is given."""
-    settings = CliSettings()
-    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
-
-
-def running_mesh(settings: CliSettings) -> MeshState:
-    """Returns the mesh that runs in the data dir. Raises CliError if none does."""
-    state = read_state(settings.home)
-    if state is None or not state.is_running:
-        raise CliError(f"No mesh runs in {settings.home}. Start one: malla up --data-dir {settings.home} --detach")
-    return state
 
 
 @dataclass(frozen=True)

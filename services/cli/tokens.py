@@ -7,15 +7,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import jwt
 
-from common.identity import publish_keys, publish_revoked
 from common.tokens import IssuedToken, KeyRing, RevokedToken
-from services.cli.launcher.plan import Layout
+from services.cli.data_dir import settings_for
+from services.cli.launcher.layout import Layout
 from services.cli.launcher.state import read_state
 from services.cli.output import CliError
-from services.cli.session import settings_for
 
 _KNOWN_WITHIN_S = 10.0
 _POLL_S = 0.05
@@ -51,12 +49,16 @@ class TokenPlace:
 
     def revoke(self, tokens: list[RevokedToken]) -> None:
         """Revokes tokens. The record first: a proxy that starts later is told from it."""
+        from common.identity import publish_revoked  # with the proxy's templates, which making a token does not need
+
         keys = self.ring()
         keys.book.revoke(tokens)
         publish_revoked(self.published, keys)
 
     def rotate(self, *, drop_old: bool) -> KeyRing:
         """Changes the keys, and returns once the proxy that runs here knows them. Raises CliError where it does not."""
+        from common.identity import publish_keys
+
         keys = KeyRing.drop_old(self.keys) if drop_old else KeyRing.rotate(self.keys)
         publish_keys(self.published, keys)
         if self.edge_url:
@@ -94,6 +96,8 @@ def _read(token: str) -> RevokedToken:
 
 
 def _wait_until_known(edge_url: str, keys: KeyRing) -> None:
+    import httpx
+
     until = time.monotonic() + _KNOWN_WITHIN_S
     headers = {"authorization": f"Bearer {keys.probe()}"}
     while time.monotonic() < until:

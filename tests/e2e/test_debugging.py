@@ -23,7 +23,9 @@ def test_the_doctor_finds_a_whole_mesh_well_and_leaves_nothing(mesh: Mesh) -> No
     failures = [finding for finding in found["findings"] if finding["outcome"] == "failed"]
     assert failures == []
     assert found["success"]
-    expected = "settings disk ports token outbox processes proxy clock database embedding indexes key provider conversation"
+    expected = (
+        "settings disk ports token outbox processes proxy clock database embedding models indexes key provider conversation"
+    )
     assert set(expected.split()) <= checks
     with mesh.http() as http:
         assert "malla doctor" not in {agent["name"] for agent in http.get("/api/v1/agents").json()["agents"]}

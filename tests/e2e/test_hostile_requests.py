@@ -66,6 +66,16 @@ def test_headers_that_grpc_does_not_know_change_nothing(http: httpx.Client, name
     assert http.get(AGENTS, headers={name: value}).status_code == 200
 
 
+@pytest.mark.parametrize("value", ["!", "a", "ab", "abc", "AA,BB", "A=A", "AA==", "AAA", "aG9sYQ==", "aG9sYQ", "Zm9v", ""])
+def test_a_binary_value_of_a_grpc_caller_that_is_no_base64_is_as_if_it_had_not_been_sent(
+    http: httpx.Client, value: str
+) -> None:
+    headers = {"content-type": "application/grpc", "te": "trailers", "x-foto-bin": value, "grpc-trace-bin": value}
+    served = http.post(LIST_AGENTS, content=bytes(5), headers=headers)
+    assert "grpc-status" not in served.headers
+    assert served.content
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

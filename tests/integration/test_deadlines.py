@@ -168,6 +168,14 @@ async def test_a_json_caller_without_a_deadline_gets_one_that_reaches_the_embedd
     assert bench.engine.computed == ["primera"]
 
 
+async def test_a_json_stream_lasts_no_longer_than_any_whatever_its_caller_names(bench: Bench) -> None:
+    body = {"collection_id": "manual", "query": "tardía", "mode": "DENSE"}
+    async with bench.busy():
+        answer = await bench.http.post("/api/v1/query/stream", json=body, headers={"grpc-timeout": "99999999H"})
+    assert answer.status_code == 504
+    assert assert_shape(answer)["error"]["code"] == "DEADLINE_EXCEEDED"
+
+
 async def test_a_json_caller_may_bring_a_shorter_one(bench: Bench) -> None:
     body = {"collection_id": "manual", "query": "tardía", "mode": "DENSE"}
     async with bench.busy():

@@ -68,6 +68,14 @@ async def test_many_turns_on_one_socket(gate: Gateway, client: Client) -> None:
     assert [row["x-request-id"] for row in gate.chat.metadata[before:]] == ["r1-1", "r1-2", "r1-3"]
 
 
+async def test_closing_with_the_last_event_does_not_cancel_an_answered_call(gate: Gateway) -> None:
+    before = len(gate.chat.cancelled)
+    async with gate.open() as client:
+        assert "done" in (await client.ask("tidy"))[-1]
+    await until(lambda: gate.chat.running == 0)
+    assert len(gate.chat.cancelled) == before
+
+
 async def test_messages_wait_their_turn_and_too_many_are_refused_in_theirs() -> None:
     async with gateway(websocket_queue=2) as gate, gate.open() as client:
         await client.say("gated")

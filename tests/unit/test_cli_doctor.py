@@ -8,9 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from common.errors import UnavailableError
-from common.models import Agent, ChatEvent, Conversation, Delta, Done, TestConnectionResponse, Turn, VerifyApiKeyResponse
-from services.cli.doctor import Check, Outcome, Patient, examine, machine, model, run
+from common.errors import NotFoundError, UnavailableError
+from common.models import (
+    Agent,
+    ChatEvent,
+    Collection,
+    Conversation,
+    Delta,
+    Done,
+    TestConnectionResponse,
+    Turn,
+    VerifyApiKeyResponse,
+)
+from services.cli.doctor import Check, Outcome, Patient, examine, machine, model, parts, run
 from services.cli.settings import CliSettings
 
 
@@ -149,3 +159,41 @@ def test_another_clock_may_differ_by_seconds_only(ahead_s, outcome):
     now = time.time()
     there = datetime.now(UTC) + timedelta(seconds=ahead_s)
     assert machine.skew("database", there, (now, time.time())).outcome is outcome
+
+
+class Collections:
+    """A mesh with these collections, by name and model, that serves these models."""
+
+    def __init__(self, models, served):
+        self.models, self.served = models, served
+
+    async def list_collections(self):
+        for name, of in self.models.items():
+            yield Collection(collection_id=name, model=of)
+
+    async def embed(self, _texts, *, kind, model):
+        if model == "slow":
+            raise UnavailableError("embedding")
+        if model not in self.served:
+            raise NotFoundError("model", model, "It serves others.")
+
+
+async def test_collections_whose_model_is_served_no_more_are_named_with_both_ways_out(tmp_path):
+    models = {"a": "old", "b": "new", "c": "old", "empty": "", **{f"d{number}": "older" for number in range(7)}}
+    one, other = await found(parts.models, patient(tmp_path, Collections(models, {"new"})))
+    assert one[0] is other[0] is Outcome.WARNING
+    assert "'old': 'a', 'c' can be searched by words only" in one[1]
+    assert "malla reindex --collection a" in one[1]
+    assert "MALLA_EMBEDDING_MODEL" in one[1]
+    assert "'d4' and 2 more" in other[1]
+
+
+@pytest.mark.parametrize("models", [{}, {"empty": ""}, {"a": "new", "b": "new"}])
+async def test_models_that_are_served_are_well(tmp_path, models):
+    [(outcome, _said)] = await found(parts.models, patient(tmp_path, Collections(models, {"new"})))
+    assert outcome is Outcome.OK
+
+
+async def test_a_server_that_is_away_is_no_model_that_is_not_served(tmp_path):
+    with pytest.raises(UnavailableError):
+        await found(parts.models, patient(tmp_path, Collections({"a": "slow"}, set())))

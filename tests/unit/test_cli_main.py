@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from services.cli import main as cli
-from services.cli.commands.token import parse_ttl
+from services.cli.durations import parse_ttl
 
 
 @pytest.fixture

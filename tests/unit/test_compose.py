@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from common.mtls import LEAF_CA, LEAF_CERT, LEAF_KEY, PROXY
-from common.proxy import GATEWAY, ProxyConfig, command
+from common.proxy import GATEWAY, UPSTREAMS, ProxyConfig, command
 from common.settings import REPOSITORY, Settings
 from common.setup import main, write_shared
 
@@ -185,8 +185,9 @@ def test_the_image_has_every_folder_that_is_mounted_into_it(name: str) -> None:
     assert writable <= owned
 
 
-def test_the_gateway_sees_what_is_revoked() -> None:
-    assert SERVICES[GATEWAY]["environment"]["MALLA_REVOKED_TOKENS"] == str(ENVOY.revoked_path)
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_the_servers_see_what_is_revoked(name: str) -> None:
+    assert SERVICES[name]["environment"]["MALLA_REVOKED_TOKENS"] == str(ENVOY.revoked_path)
 
 
 def test_only_query_is_given_the_keys_of_providers() -> None:

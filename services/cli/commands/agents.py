@@ -10,8 +10,9 @@ import typer
 from common.client import MallaClient
 from common.models import Agent, HandoffRule
 from services.cli.agent_views import agent_table, show_agent
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 
 app = typer.Typer(help="Agents, whom visitors talk to.", rich_markup_mode=None)
 

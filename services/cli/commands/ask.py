@@ -11,8 +11,9 @@ import typer
 from common.models import ChatEvent, SearchMode
 from services.cli.answers import show_citations, stream_answer
 from services.cli.commands.search import Collection, Mode, Passages
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import JsonFlag, console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 
 
 def ask(

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli.launcher.plan import Layout
+from services.cli.data_dir import DataDir, settings_for
+from services.cli.launcher.layout import Layout
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, settings_for
 
 
 def audit(

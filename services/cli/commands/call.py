@@ -13,9 +13,10 @@ import typer
 from common.channel import open_channel
 from common.context import Context, Tier
 from services.cli.calling import Method, find_method, methods
+from services.cli.data_dir import DataDir, running_mesh, settings_for
 from services.cli.launcher.supervisor import FIRST_TENANT
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, Edge, find_edge, running_mesh, settings_for
+from services.cli.session import Edge, find_edge
 
 _LONGEST_S = 600.0
 

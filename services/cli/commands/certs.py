@@ -13,7 +13,7 @@ from rich.table import Table
 from common.certs import LEAF_LIFETIME, Authority, Issued, authority_folder, issued_in, leaf_folder, renew_due
 from common.proxy import MEMBERS
 from common.settings import MeshSettings
-from services.cli.commands.token import parse_ttl
+from services.cli.durations import parse_ttl
 from services.cli.output import JsonFlag, console, print_json
 
 app = typer.Typer(

@@ -14,9 +14,10 @@ from common.models import Agent
 from services.cli.chat_commands import take_line
 from services.cli.chat_input import read_lines
 from services.cli.chat_views import JsonView, PlainView
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.dialogue import Dialogue, new_session
 from services.cli.output import CliError, JsonFlag
-from services.cli.session import DataDir, connected, find_edge, settings_for
+from services.cli.session import connected, find_edge
 
 
 def chat(

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from common.client import MallaClient
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.doctor import Finding, Outcome, Patient, examine
 from services.cli.launcher.state import MeshPhase, read_state
 from services.cli.launcher.supervisor import FIRST_TENANT
 from services.cli.output import JsonFlag, console, print_json
-from services.cli.session import DataDir, find_edge, settings_for
+from services.cli.session import find_edge
 from services.cli.settings import CliSettings
 
 _STYLES = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED: "red"}

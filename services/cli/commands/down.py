@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from services.cli.data_dir import DataDir, running_mesh, settings_for
 from services.cli.launcher.control import LaunchError, stop_mesh
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, running_mesh, settings_for
 
 
 def down(data_dir: DataDir = None, as_json: JsonFlag = False) -> None:

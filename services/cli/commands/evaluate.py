@@ -13,11 +13,12 @@ from rich.progress import Progress
 from common.client import MallaClient
 from common.models import SearchMode
 from services.cli.commands.search import Collection
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.evaluation import CUT, Ranked, rank_all, score
 from services.cli.evaluation_views import facts, report
 from services.cli.output import JsonFlag, console, error_console, print_json
 from services.cli.questions import Question, read_questions
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 
 _RECALL_AT = 5
 

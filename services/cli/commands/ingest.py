@@ -12,10 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from common.client import MallaClient
 from common.models import Job
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.files import SourceFile, find_files
 from services.cli.ingesting import FileResult, Listener, Outcome, ensure_collection, ingest_files
 from services.cli.output import CliError, JsonFlag, console, error_console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 
 
 def ingest(
@@ -91,8 +92,11 @@ def show_results(collection: str, results: Sequence[FileResult]) -> None:
     unchanged = f", {counts[Outcome.UNCHANGED]} unchanged" if counts[Outcome.UNCHANGED] else ""
     ingested = counts[Outcome.INGESTED]
     out.print(f"{ingested} file{_s(ingested)} ({chunks} chunk{_s(chunks)}) ingested into '{collection}'{unchanged}.")
+    errors = error_console()
+    for result in results:
+        for warning in result.warnings:
+            errors.print(f"{result.file.source}: {warning}", style="yellow", markup=False)
     if counts[Outcome.FAILED]:
-        errors = error_console()
         errors.print(f"malla: {counts[Outcome.FAILED]} of {len(results)} files failed:", style="red")
         for result in results:
             if result.outcome is Outcome.FAILED:
@@ -116,6 +120,7 @@ def _facts(collection: str, results: Sequence[FileResult], failed: Sequence[File
                 "outcome": result.outcome.value,
                 "chunks": result.chunks,
                 "reason": result.reason,
+                "warnings": list(result.warnings),
             }
             for result in results
         ],

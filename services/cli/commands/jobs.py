@@ -9,8 +9,9 @@ from rich.table import Table
 
 from common.client import MallaClient
 from common.models import Job, JobState
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 
 app = typer.Typer(help="Jobs, which make documents searchable.", rich_markup_mode=None)
 
@@ -108,9 +109,9 @@ def _chunks(job: Job) -> str:
 
 
 def why(job: Job) -> str:
-    """Returns why a job failed or waits; empty where it did not."""
+    """Returns why a job failed or waits, or what of the document it did not read; empty where it did it all."""
     if job.error is None:
-        return ""
+        return " ".join(job.warnings)
     return str(job.error.details.get("message") or job.error.type)
 
 

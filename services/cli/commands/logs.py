@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from services.cli.commands.token import parse_ttl
-from services.cli.launcher.plan import Layout
+from services.cli.data_dir import DataDir, settings_for
+from services.cli.durations import parse_ttl
+from services.cli.launcher.layout import Layout
 from services.cli.logs import Follower, LogLine, Selection, read_logs
 from services.cli.logs.lines import LEVELS
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, settings_for
 
 _POLL_S = 0.25
 

@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from common.client import MallaClient
 from common.models import Job, JobState
 from services.cli.commands.jobs import why
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import JsonFlag, console, error_console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 
 _TIMEOUT_S = 24 * 3600.0
 

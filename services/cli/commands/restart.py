@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
+from services.cli.data_dir import DataDir, running_mesh, settings_for
 from services.cli.launcher.command_socket import Message, ask
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, running_mesh, settings_for
 
 
 def restart(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Processes of `malla status`; all but the supervisor where none is named.")
+        list[str] | None,
+        typer.Argument(
+            help="Processes of `malla status`; all but the supervisor where none is named. With the proxy goes the gateway."
+        ),
     ] = None,
     data_dir: DataDir = None,
     as_json: JsonFlag = False,

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from common.models import SearchMode, SearchResponse, SearchResult
 from services.cli.answers import snippet
-from services.cli.output import JsonFlag, console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.data_dir import DataDir, settings_for
+from services.cli.output import JsonFlag, console, error_console, print_json
+from services.cli.session import call, find_edge
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Where to look.")]
 Passages = Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")]
@@ -33,6 +34,8 @@ def search(
     if as_json:
         print_json(response)
         return
+    if notice := response.metadata.get("notice"):
+        error_console().print(str(notice), style="yellow")
     if not response.results:
         console().print(f"Nothing in '{collection}' fits. `malla ingest` brings documents in.")
         return

@@ -9,9 +9,9 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.launcher.state import GUARDIAN, MeshPhase, MeshState, ProcessPhase, ProcessState, read_state
 from services.cli.output import JsonFlag, console, print_json
-from services.cli.session import DataDir, settings_for
 
 _GOOD = "ok"
 
@@ -47,6 +47,8 @@ async def _rows(state: MeshState) -> list[dict[str, Any]]:
 async def _health(row: ProcessState) -> str:
     if row.process is None or not row.process.is_alive:
         return "restarting" if row.phase in {ProcessPhase.RESTARTING, ProcessPhase.READY} else row.phase.value
+    if row.process.is_stopped:  # the supervisor and the guardian are asked nothing that would show it
+        return f"stopped by a signal: kill -CONT {row.process.pid}"
     return await row.check.failure(timeout_s=2.0) or _GOOD
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from common.context import Tier
 from common.tokens import SCOPES, IssuedToken
+from services.cli.data_dir import DataDir
+from services.cli.durations import parse_ttl
 from services.cli.output import CliError, JsonFlag, console, print_json, write
-from services.cli.session import DataDir
 from services.cli.tokens import TokenPlace, token_argument
 
 app = typer.Typer(help="Tokens that open the edge, and the keys that sign them.", rich_markup_mode=None)
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Folder = Annotated[
     Path | None, typer.Option("--folder", help="The folder that containers share, such as /etc/malla, instead of a data dir.")
@@ -70,6 +67,8 @@ def list_tokens(
     if as_json:
         print_json({"success": True, "message": f"{len(rows)} tokens", "tokens": rows})
         return
+    from rich.table import Table  # making a token, which scripts do, needs none
+
     table = Table(box=None, pad_edge=False)
     table.add_column("id", no_wrap=True, min_width=32)  # whole, for it is what `revoke` takes
     for column in ("tenant", "tier", "scopes", "subject", "expires", "state"):
@@ -102,7 +101,7 @@ def revoke(
     folder: Folder = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a token good for nothing. A mesh that runs refuses it within a second, and ends the WebSockets opened with it."""
+    """Make a token good for nothing. A mesh that runs refuses it within a second, and ends its streams and WebSockets."""
     if bool(token) == bool(tenant):
         raise CliError("Give one token or its id, or --tenant. See `malla token list`.")
     place = TokenPlace.of(data_dir, folder)
@@ -136,11 +135,3 @@ def rotate(
 
 def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def parse_ttl(text: str) -> timedelta:
-    """Reads "90s", "30m", "24h", "7d" or plain seconds. Raises typer.BadParameter for anything else."""
-    match = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip())
-    if match is None or int(match[1]) == 0:
-        raise typer.BadParameter(f"'{text}' is no duration: use 90s, 30m, 24h or 7d", param_hint="--ttl")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2] or "s"])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from common.proxy import UPSTREAMS
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.launcher.control import LaunchError, start_detached
 from services.cli.launcher.lock import AlreadyRunningError
 from services.cli.launcher.options import LaunchOptions, parse_replicas
@@ -17,7 +18,6 @@ from services.cli.launcher.run import run_mesh
 from services.cli.launcher.state import SUPERVISOR, MeshState, read_state
 from services.cli.launcher.supervisor import FIRST_TENANT, StartError
 from services.cli.output import CliError, JsonFlag, console, print_json
-from services.cli.session import DataDir, settings_for
 
 _MOST_REPLICAS = 64
 

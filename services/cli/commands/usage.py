@@ -10,8 +10,9 @@ import typer
 
 from common.client import MallaClient
 from common.models import UsageRecord, UsageResponse
+from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import JsonFlag, console, print_json
-from services.cli.session import DataDir, call, find_edge, settings_for
+from services.cli.session import call, find_edge
 from services.cli.usage_views import budget_lines, record_table, usage_table
 
 _MOST_RECORDS = 200

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from common.client import MallaClient
-from services.cli.launcher.plan import Layout
+from services.cli.launcher.layout import Layout
 from services.cli.launcher.state import MeshState
 from services.cli.settings import CliSettings
 

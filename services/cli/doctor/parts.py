@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from common.client import InternalClient, MallaClient
 from common.context import Context, Tier
-from common.errors import MallaError
+from common.errors import Code, MallaError
 from common.models import EmbeddingKind, IndexState
 from common.settings import StoreSettings
 from common.store import hello, open_store
@@ -20,6 +20,7 @@ from services.cli.doctor.machine import skew
 from services.cli.launcher.state import MeshState
 
 _SLOW_MS = 500.0
+_MOST_NAMES = 5
 _COLLECTION = "doctor"
 _INDEX_DEADLINE_S = 120.0
 _LOGS = "`malla logs -n 100 --level WARNING` says why."
@@ -45,6 +46,14 @@ async def processes(patient: Patient) -> AsyncIterator[Finding]:
     ill = 0
     for row in rows:
         alive = row.process is not None and row.process.is_alive
+        if row.process is not None and row.process.is_stopped:
+            ill += 1
+            yield failed(
+                f"{row.name} was stopped by a signal, and does nothing",
+                f"Let it go on: `kill -CONT {row.process.pid}`.",
+                process=row.name,
+            )
+            continue
         why = await row.check.failure(timeout_s=5.0) if alive else "does not run"
         if why:
             ill += 1
@@ -135,6 +144,37 @@ async def embedding(patient: Patient) -> AsyncIterator[Finding]:
         yield warning(said, "The machine is busy, or the engine fell back: see `malla logs embedding`.", **facts)
     else:
         yield ok(said, **facts)
+
+
+async def models(patient: Patient) -> AsyncIterator[Finding]:
+    """Whether every collection's embedding model is served; the vectors of one that is not find nothing."""
+    client = client_of(patient)
+    collections: dict[str, list[str]] = {}
+    async for known in client.list_collections():
+        if known.model:  # none before its first document
+            collections.setdefault(known.model, []).append(known.collection_id)
+    unserved = 0
+    for model, names in collections.items():
+        try:
+            await client.embed(["malla doctor"], kind=EmbeddingKind.QUERY, model=model)
+        except MallaError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            unserved += 1
+            yield warning(
+                f"no embedding server serves '{model}': {_listed(names)} can be searched by words only",
+                f"Compute the vectors anew: malla reindex --collection {names[0]}. Or serve the model again, by "
+                "MALLA_EMBEDDING_ENGINE and MALLA_EMBEDDING_MODEL, or beside another by MALLA_EMBEDDING_MODELS.",
+                model=model,
+                collections=names,
+            )
+    if not unserved:
+        yield ok(f"the models of all collections are served: {', '.join(collections)}" if collections else "none is in use")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_MOST_NAMES])
+    return f"{shown} and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else shown
 
 
 async def indexes(patient: Patient) -> AsyncIterator[Finding]:

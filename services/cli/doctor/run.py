@@ -20,6 +20,7 @@ CHECKS = (
     Check("clock", parts.clock),
     Check("database", parts.database),
     Check("embedding", parts.embedding),
+    Check("models", parts.models),
     Check("indexes", parts.indexes),
     Check("key", model.key),
     Check("provider", model.provider, asks_model=True),

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.errors import InvalidArgumentError, MallaError, TokenRevokedError
+from common.server import Revocations
 from services.gateway.chat.frames import error_text, parse_message
 from services.gateway.chat.inbox import Entry, Inbox
-from services.gateway.chat.token import Revocations
 from services.gateway.chat.turns import Caller, Turns
 
 log = logging.getLogger("malla.chat")

@@ -18,10 +18,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.channel import open_channel
 from common.errors import InvalidArgumentError, MallaError, OverloadedError, UnavailableError
-from common.server import MeshKey, check_scope
+from common.server import MeshKey, Revocations, check_scope
 from common.tasks import stop
 from services.gateway.chat.socket import ChatSocket
-from services.gateway.chat.token import Revocations
 from services.gateway.chat.turns import Caller, Turns
 from services.gateway.errors import refusal, upgrade_required
 from services.gateway.settings import GatewaySettings

@@ -1,23 +1,24 @@
-"""How long the token of a socket is good: until it expires, or is revoked."""
+"""How long the token of what is open is good: until it expires, or is revoked."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import MallaError, TokenExpiredError, TokenRevokedError
-from common.identity import revoked_ids
+from common.tasks import stop
 
 _LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Token:
-    """What the edge says of a socket's token.
+    """What the edge says of a caller's token.
 
     Attributes:
         token_id: `jti`; empty for a token without.
@@ -44,13 +45,45 @@ class Revocations:
 
     async def follow(self) -> None:
         """Follows the file until cancelled; at once where there is no file to follow."""
+        if self._path is None:
+            return
+        from common.identity import revoked_ids  # with the proxy's templates, which a server that follows nothing needs not
+
         seen: tuple[int, int] | None = None
-        while self._path is not None:
+        while True:
             if (now := _version(self._path)) != seen:
                 seen, self._ids = now, revoked_ids(self._path)
                 self._changed.set()
                 self._changed = asyncio.Event()
             await asyncio.sleep(_LOOK_S)
+
+    @asynccontextmanager
+    async def holding(self, headers: Mapping[str, str]) -> AsyncIterator[None]:
+        """Cuts the block once the token of these headers is revoked. One that expires lets it end: it was good when it began.
+
+        Raises TokenRevokedError.
+        """
+        token_id, task = Token.of(headers).token_id, asyncio.current_task()
+        if self._path is None or not token_id or task is None:
+            yield
+            return
+        cut = False
+
+        async def watch() -> None:
+            nonlocal cut
+            await self.end_of(Token(token_id))
+            cut = True
+            task.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if cut and task.uncancel() == 0:  # by us, and by nobody else
+                raise TokenRevokedError from None
+            raise
+        finally:
+            await stop([watching])
 
     async def end_of(self, token: Token) -> MallaError:
         """Waits until a token is good no more, and returns why."""
