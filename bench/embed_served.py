@@ -1,7 +1,9 @@
 """Texts of 32 callers at once, one each, through a server: ours, and infinity-emb; beside them the library in this process.
 
 All three run all-MiniLM-L6-v2 from the folder of its wheel, in float32 on the CPU, and take turns, so that a busy machine slows
-all of them. No text is sent twice: no cache helps. Callers are tasks of this process, and take their part of the machine.
+all of them. Ours computes on onnxruntime, where that is faster than torch; infinity-emb and the library compute on torch, which
+is what they do unless told otherwise. No text is sent twice: no cache of vectors helps. Callers are tasks of this process, and
+take their part of the machine.
 Asked of ours: at least twice infinity-emb's rate, and 0.9 of sentence-transformers' in process, in batches of 32.
 
 Run: python bench/embed_served.py [--rounds 3] [--infinity PYTHON]

@@ -1,4 +1,4 @@
-"""Runs the engine over the lanes: one thread computes, callers wait for their rows."""
+"""Runs the engine over the lanes: threads compute, callers wait for their rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from common.models import EmbeddingKind, EmbeddingPriority
 from services.embedding.lanes import Item, Lanes
 from services.embedding.observing import Seen, computed, dropped, seen, taken
 from services.embedding.ports import Engine, Matrix
+from services.embedding.slots import Slot, slots_of
+
+BULK_S = 0.06
+"""Seconds a batch with bulk texts may take, if it holds more than one: so long may a question wait for it."""
 
 _LONGEST_WAIT_S = 300.0
-_RATE_WEIGHT = 0.2
 
 
 @dataclass(eq=False)
@@ -30,6 +33,7 @@ class Call:
     deadline: float
     done: asyncio.Future[None]
     missing: int
+    priority: EmbeddingPriority = EmbeddingPriority.INTERACTIVE
     seen: Seen | None = None
 
     def is_wanted(self) -> bool:
@@ -42,8 +46,14 @@ class Embedded:
     """The rows of one call and what they cost."""
 
     vectors: Matrix
-    tokens: int
+    counts: list[int]
     truncated: list[int] = field(default_factory=list)
+    cached_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens the model read."""
+        return sum(self.counts)
 
 
 class Batcher:
@@ -53,12 +63,12 @@ class Batcher:
     computed; a full queue refuses.
     """
 
-    def __init__(self, engine: Engine, lanes: Lanes[Call]) -> None:
+    def __init__(self, engine: Engine, lanes: Lanes[Call], *, bulk_s: float = BULK_S) -> None:
+        """`bulk_s`: Seconds a batch with bulk texts may take, if it holds more than one."""
         self._engine = engine
         self._lanes = lanes
-        self._arrived = asyncio.Event()
-        self._tokens_per_s = 1000.0
-        self._computing = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._bulk_s = bulk_s
+        self._slots = slots_of(engine.at_once)
         self._counting = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
     async def embed(self, texts: Sequence[str], kind: EmbeddingKind, priority: EmbeddingPriority, ctx: Context) -> Embedded:
@@ -78,13 +88,16 @@ class Batcher:
             deadline=time.monotonic() + wait_s,
             done=loop.create_future(),
             missing=len(texts),
+            priority=priority,
             seen=seen(priority, len(texts), sum(read)),
         )
         items = [Item(call, i, text, read[i], kind) for i, text in enumerate(texts)]
-        self._lanes.put(items, priority, tokens_per_s=self._tokens_per_s)
-        self._arrived.set()
+        takers = [slot for slot in self._slots if slot.takes(priority)]
+        self._lanes.put(items, priority, tokens_per_s=sum(slot.pace.tokens_per_s for slot in takers))
+        for slot in takers:
+            slot.arrived.set()
         await self._finished(call, wait_s)
-        return Embedded(call.rows, sum(read), [i for i, count in enumerate(counts) if window and count > window])
+        return Embedded(call.rows, read, [i for i, count in enumerate(counts) if window and count > window])
 
     async def _finished(self, call: Call, wait_s: float) -> None:
         try:
@@ -98,31 +111,34 @@ class Batcher:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Computes while the block runs."""
-        task = asyncio.create_task(self._run(), name="embedding-batches")
+        tasks = [asyncio.create_task(self._run(slot), name="embedding-batches") for slot in self._slots]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            self._computing.shutdown()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for slot in self._slots:
+                slot.threads.shutdown()
             self._counting.shutdown()
 
-    async def _run(self) -> None:
+    async def _run(self, slot: Slot) -> None:
         while True:
-            batch = self._lanes.draw(Call.is_wanted, dropped)
+            most = slot.most_tokens(self._bulk_s)
+            batch = self._lanes.draw(Call.is_wanted, dropped, of=slot.of, among=slot.beside, most_tokens=most)
             if batch:
                 taken(batch)
-                await self._compute(batch)
+                await self._compute(batch, slot)
             else:
-                self._arrived.clear()
-                await self._arrived.wait()
+                slot.arrived.clear()
+                await slot.arrived.wait()
 
-    async def _compute(self, batch: list[Item[Call]]) -> None:
+    async def _compute(self, batch: list[Item[Call]], slot: Slot) -> None:
         loop = asyncio.get_running_loop()
         started, began_ns = time.perf_counter(), time.time_ns()
         texts = [item.text for item in batch]
         try:
-            rows = await loop.run_in_executor(self._computing, self._engine.embed, texts, batch[0].kind)
+            rows = await loop.run_in_executor(slot.threads, slot.compute, self._engine, texts, batch[0].kind)
             for item, row in zip(batch, rows, strict=True):
                 _deliver(item, row)
         except Exception as error:  # noqa: BLE001  # whatever the engine raises belongs to the callers of this batch
@@ -132,8 +148,8 @@ class Batcher:
             return
         finally:
             computed(batch, began_ns)
-        rate = sum(item.tokens for item in batch) / max(time.perf_counter() - started, 1e-6)
-        self._tokens_per_s += _RATE_WEIGHT * (rate - self._tokens_per_s)
+        took_s = time.perf_counter() - started
+        slot.saw(sum(item.tokens for item in batch), took_s, (item.owner.priority for item in batch))
 
 
 def _deliver(item: Item[Call], row: Matrix) -> None:

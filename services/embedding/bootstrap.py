@@ -13,6 +13,7 @@ from common.settings import StoreSettings
 from common.store import open_store
 from common.tracking import TrackingSettings, open_accounting
 from services.embedding.batcher import Batcher, Call
+from services.embedding.cache import RememberingBatches, VectorCache
 from services.embedding.counting import Accounts, CountedEmbeds
 from services.embedding.lanes import Lanes
 from services.embedding.observing import observe_lanes
@@ -45,9 +46,12 @@ async def compose(
         )
         for model in engines
     }
-    batchers = {model: Batcher(engines[model], own) for model, own in lanes.items()}
+    bulk_s = settings.embedding_bulk_ms / 1000
+    batchers = {model: Batcher(engines[model], own, bulk_s=bulk_s) for model, own in lanes.items()}
     observe_lanes(lanes)
-    embed_texts = EmbedTexts({model: Served(engines[model], batcher) for model, batcher in batchers.items()})
+    cache = VectorCache(settings.embedding_cache_mb * 1_000_000)
+    remembering = {model: RememberingBatches(batcher, cache, model) for model, batcher in batchers.items()}
+    embed_texts = EmbedTexts({model: Served(engines[model], batches) for model, batches in remembering.items()})
     async with _accounts(accounts) as counted, rerank_texts.running(), AsyncExitStack() as running:
         for batcher in batchers.values():
             await running.enter_async_context(batcher.running())
@@ -111,11 +115,12 @@ def named(engine: Engine, others: Sequence[Engine]) -> dict[str, Engine]:
 def _load(model: str, settings: EmbeddingSettings) -> Engine:
     if model == EMBEDDED:
         return _load_embedded(settings)
-    from services.embedding.adapters.sentence_transformer import Running, SentenceTransformerEngine
+    from services.embedding.adapters.sentence_transformer import Running
+    from services.embedding.adapters.transformer import load_transformer
 
     name, _, path = model.rpartition("=")
     running = Running(settings.embedding_device, settings.embedding_dtype, settings.embedding_backend)
-    return SentenceTransformerEngine(path, name, running)
+    return load_transformer(path, name, running, settings.embedding_cache_dir, settings.embedding_threads)
 
 
 def _load_embedded(settings: EmbeddingSettings) -> Engine:

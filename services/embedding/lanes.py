@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -14,6 +14,8 @@ OwnerT = TypeVar("OwnerT")
 
 _BULK_TURN = 4
 """While both wait, every fourth batch begins with bulk: a quarter of the server keeps ingestion going under any load."""
+
+_UNBOUNDED: Mapping[EmbeddingPriority, int] = {}
 
 
 @dataclass
@@ -72,13 +74,30 @@ class Lanes(Generic[OwnerT]):
         return {priority: len(queue) for priority, queue in self._queues.items()}
 
     def draw(
-        self, is_wanted: Callable[[OwnerT], bool], dropped: Callable[[Item[OwnerT]], None] = _ignore
+        self,
+        is_wanted: Callable[[OwnerT], bool],
+        dropped: Callable[[Item[OwnerT]], None] = _ignore,
+        *,
+        of: Sequence[EmbeddingPriority] = (),
+        among: int = 1,
+        most_tokens: Mapping[EmbeddingPriority, int] = _UNBOUNDED,
     ) -> list[Item[OwnerT]]:
-        """Takes the next batch: one kind of text, shortest first. Texts whose owner no longer wants them are `dropped`."""
+        """Takes the next batch: one kind of text, shortest first. Texts whose owner no longer wants them are `dropped`.
+
+        Args:
+            is_wanted: Whether a text is still to be computed.
+            dropped: Called with each text that is not.
+            of: The queues it is taken from; both in turns where none is named.
+            among: How many take from them side by side: each takes its part of what waits.
+            most_tokens: Tokens of a batch that texts of a queue are in, where that is fewer than of any batch.
+        """
         self._turn += 1
         batch: list[Item[OwnerT]] = []
-        for priority in self._order():
-            for item in self._take(self._queues[priority], batch, is_wanted, dropped):
+        for priority in of or self._order():
+            queue = self._queues[priority]
+            part = -(-len(queue) // among) if among > 1 else self.batch_texts
+            room = (min(part, self.batch_texts), min(most_tokens.get(priority, self.batch_tokens), self.batch_tokens))
+            for item in self._take(queue, batch, room, is_wanted, dropped):
                 batch.append(item)
         return sorted(batch, key=lambda item: item.tokens)
 
@@ -91,12 +110,13 @@ class Lanes(Generic[OwnerT]):
         self,
         queue: deque[Item[OwnerT]],
         batch: list[Item[OwnerT]],
+        room: tuple[int, int],
         is_wanted: Callable[[OwnerT], bool],
         dropped: Callable[[Item[OwnerT]], None],
     ) -> Iterator[Item[OwnerT]]:
         while queue:
             item = queue[0]
-            if is_wanted(item.owner) and not self._fits(item, batch):
+            if is_wanted(item.owner) and not _fits(item, batch, room):
                 return
             queue.popleft()
             self.waiting_tokens -= item.tokens
@@ -105,8 +125,10 @@ class Lanes(Generic[OwnerT]):
             else:
                 dropped(item)
 
-    def _fits(self, item: Item[OwnerT], batch: list[Item[OwnerT]]) -> bool:
-        if not batch:
-            return True
-        tokens = sum(other.tokens for other in batch) + item.tokens
-        return len(batch) < self.batch_texts and tokens <= self.batch_tokens and item.kind is batch[0].kind
+
+def _fits(item: Item[OwnerT], batch: Sequence[Item[OwnerT]], room: tuple[int, int]) -> bool:
+    if not batch:
+        return True
+    most_texts, most_tokens = room
+    tokens = sum(other.tokens for other in batch) + item.tokens
+    return len(batch) < most_texts and tokens <= most_tokens and item.kind is batch[0].kind

@@ -14,13 +14,16 @@ Matrix = NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """An embedding model. `count_tokens` may be called from any thread, `embed` from one at a time."""
+    """An embedding model. `count_tokens` may be called from any thread, `embed` from `at_once` at a time."""
 
     model: str
     provider: str
     dimensions: int
     window_tokens: int | None
     """Tokens the model reads of one text, None where a longer text is read whole."""
+    at_once: int
+    """Calls of `embed` that may run at a time. One for an engine that gains by batches, or has a device to itself; more for one
+    whose call with a single text runs in the caller's thread, on one core."""
 
     def count_tokens(self, texts: Sequence[str], kind: EmbeddingKind) -> list[int]:
         """Returns the tokens of each text, special ones included, before any cut."""

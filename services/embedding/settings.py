@@ -42,22 +42,34 @@ class EmbeddingSettings(ServerSettings):
         default="auto",
         description="What sentence-transformers computes in; auto: half precision on a GPU, bfloat16 where it has that.",
     )
-    embedding_backend: Literal["torch", "onnx"] = Field(
-        default="torch",
-        description="What runs sentence-transformers: onnx is faster on many CPUs, and needs sentence-transformers[onnx].",
+    embedding_backend: Literal["auto", "torch", "onnx"] = Field(
+        default="auto",
+        description="What computes models of sentence-transformers: on the CPU in float32 onnxruntime, with a graph made once "
+        "from the model, where that is faster than torch (auto) or anyway (onnx).",
     )
     embedding_cache_dir: Path = Field(
         default_factory=_user_cache,
-        description="Folder of the embedded engine's converted model; $XDG_CACHE_HOME/malla or ~/.cache/malla if not set.",
+        description="Folder of converted models; $XDG_CACHE_HOME/malla or ~/.cache/malla if not set.",
     )
     embedding_threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Texts the embedded engine computes at a time, each on one core; all cores if not set.",
+        description="Cores that onnxruntime computes on, each with texts of its own; all if not set.",
     )
     embedding_batch_tokens: int = Field(default=2048, description="Most tokens computed in one batch.")
     embedding_batch_texts: int = Field(default=32, description="Most texts computed in one batch.")
+    embedding_bulk_ms: int = Field(
+        default=60,
+        ge=1,
+        description="Milliseconds that a batch with documents may take, if it holds more than one text: how long a question "
+        "may wait for it. The embedded engine does not let questions wait: there it is how finely work is cut.",
+    )
     embedding_queue_tokens: int = Field(default=200_000, description="Most tokens waiting; more are refused.")
+    embedding_cache_mb: int = Field(
+        default=64,
+        ge=0,
+        description="Megabytes of vectors that are remembered by text, for each tenant apart, some 500 in each; 0 for none.",
+    )
     rerank_model: str = Field(
         default="", description="Name or folder of a cross-encoder that reranks passages; needs the extra. Empty for none."
     )

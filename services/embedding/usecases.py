@@ -12,7 +12,7 @@ from common.models import EmbeddingKind, EmbeddingPriority, TokenUsage
 from services.embedding.ports import Engine, Matrix
 
 
-class EmbeddedTexts(Protocol):
+class Computed(Protocol):
     """The rows of one call and what they cost."""
 
     @property
@@ -21,8 +21,8 @@ class EmbeddedTexts(Protocol):
         ...
 
     @property
-    def tokens(self) -> int:
-        """Tokens the model read."""
+    def counts(self) -> list[int]:
+        """Tokens the model read of each text."""
         ...
 
     @property
@@ -30,13 +30,16 @@ class EmbeddedTexts(Protocol):
         """Positions of texts that were cut."""
         ...
 
+    @property
+    def cached_tokens(self) -> int:
+        """The part of the tokens whose vectors were remembered."""
+        ...
+
 
 class Batches(Protocol):
     """Computes texts of many callers together."""
 
-    async def embed(
-        self, texts: Sequence[str], kind: EmbeddingKind, priority: EmbeddingPriority, ctx: Context
-    ) -> EmbeddedTexts:
+    async def embed(self, texts: Sequence[str], kind: EmbeddingKind, priority: EmbeddingPriority, ctx: Context) -> Computed:
         """Returns the texts' vectors, in order."""
         ...
 
@@ -89,8 +92,9 @@ class EmbedTexts:
             raise InvalidArgumentError(blank)
         embedded = await served.batches.embed(texts, kind, priority, ctx)
         usage = TokenUsage(
-            input_tokens=embedded.tokens,
-            total_tokens=embedded.tokens,
+            input_tokens=sum(embedded.counts),
+            total_tokens=sum(embedded.counts),
+            cached_tokens=embedded.cached_tokens,
             provider=served.engine.provider,
             model=name,
         )

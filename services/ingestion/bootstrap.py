@@ -19,6 +19,7 @@ from services.ingestion.adapters.documents import MongoDocuments
 from services.ingestion.adapters.embedder import MeshEmbedder
 from services.ingestion.adapters.jobs import MongoJobs
 from services.ingestion.adapters.reader import ReadingLimits, ReadingProcesses
+from services.ingestion.adapters.recent import RecentBlobs
 from services.ingestion.observing import ObservedReader, jobs_observed
 from services.ingestion.ports import Embedder, Reader
 from services.ingestion.servicer import IngestionServicer, InternalIngestionServicer, UseCases
@@ -75,7 +76,7 @@ async def working(
         documents=MongoDocuments(store),
         jobs=MongoJobs(store, on_change=news.tell),
         chunks=MongoChunks(store),
-        blobs=MongoBlobs(store),
+        blobs=RecentBlobs(MongoBlobs(store)),
         reader=ObservedReader(reader),
         embedder=embedder,
         accounts=accounts,

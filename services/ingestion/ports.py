@@ -53,6 +53,10 @@ class Collections(Protocol):
 class Documents(Protocol):
     """Documents of collections."""
 
+    async def first_version(self, tenant_id: str, collection: CollectionRecord, document_id: str) -> int | None:
+        """Returns 1 for a document that never had a version number, and nobody else gets it; None for any other."""
+        ...
+
     async def next_version(self, tenant_id: str, collection: CollectionRecord, document_id: str) -> int:
         """Returns a version number no other call got or will get for this document."""
         ...
@@ -65,12 +69,12 @@ class Documents(Protocol):
         """Yields at most `size` listed documents whose identifier follows `after`, by identifier."""
         ...
 
-    async def register(self, job: JobRecord) -> None:
-        """Lists a document as received by a job, unless a later version was received already."""
+    async def register(self, job: JobRecord) -> DocumentRecord | None:
+        """Lists a document as received by a job, unless a later version was received already; returns it where it is listed."""
         ...
 
     async def apply(self, job: JobRecord, change: ChangeRecord) -> None:
-        """Brings a document's row in line with the change that made its version visible."""
+        """Brings a document's row in line with the change that made its version visible; and with the job, if it did that."""
         ...
 
     async def fail(self, job: JobRecord) -> None:

@@ -29,8 +29,11 @@ class FakeEngine:
 
     provider = "fake"
 
-    def __init__(self, *, dimensions: int = 64, window_tokens: int | None = None, model: str = "fake-words") -> None:
+    def __init__(
+        self, *, dimensions: int = 64, window_tokens: int | None = None, model: str = "fake-words", at_once: int = 1
+    ) -> None:
         self.model = model
+        self.at_once = at_once
         self.dimensions = dimensions
         self.window_tokens = window_tokens
         self.batches: list[list[str]] = []

@@ -29,8 +29,11 @@ async def channel_to(settings: ServerSettings, services: Sequence[GrpcService]) 
 async def embedding_server(
     engine: FakeEngine, cross_encoder: CrossEncoder | None = None, others: Sequence[FakeEngine] = (), **changes: Any
 ) -> AsyncIterator[str]:
-    """The real embedding server over fake engines; yields its address."""
-    settings = EmbeddingSettings(_env_file=None, port=0, drain_grace_s=5, **changes)
+    """The real embedding server over fake engines; yields its address.
+
+    It remembers no vectors unless told to: tests count what it computes.
+    """
+    settings = EmbeddingSettings(_env_file=None, port=0, drain_grace_s=5, **{"embedding_cache_mb": 0, **changes})
     try:
         async with (
             compose(settings, engine, cross_encoder, MemoryAccounting(), others) as services,

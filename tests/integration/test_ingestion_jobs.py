@@ -42,6 +42,29 @@ async def test_the_same_bytes_again_are_a_no_op(bench: Bench):
     assert await changes(bench) == [(1, "doc", 1, False)]
 
 
+async def test_the_next_batch_is_computed_while_one_is_stored(bench: Bench):
+    await bench.ingested("cero")  # tells the collection's model
+    bench.embedder.hold()
+    job = await bench.create(SIX, "other")
+    await until(lambda: len(bench.embedder.calls) == 3)
+    assert bench.embedder.calls[1:] == [["other\nuno", "other\ndos"], ["other\ntres", "other\ncuatro"]]
+    bench.embedder.release()
+    assert (await bench.ended(job.job_id)).state == pb.Job.SUCCEEDED
+    assert [row["ordinal"] for row in await bench.rows("chunks", document_id="other")] == [0, 1, 2, 3, 4, 5]
+
+
+async def test_the_first_batch_tells_the_model_to_the_others(bench: Bench):
+    bench.embedder.hold()
+    job = await bench.create(SIX)
+    await until(lambda: bench.embedder.calls)
+    await until(lambda: bench.count("jobs", stage="EMBED"))  # a step that takes long is shown
+    assert len(bench.embedder.calls) == 1
+    bench.embedder.models = ["first", "fake-words"]
+    bench.embedder.release()
+    await bench.ended(job.job_id)
+    assert {row["model"] for row in await bench.rows("chunks")} == {"first"}
+
+
 async def test_the_same_bytes_with_other_metadata_are_a_new_version(bench: Bench):
     await bench.ingested(SIX)
     job = await bench.ingested(SIX, metadata=pb.DocumentUploadMetadata(title="Otro"))

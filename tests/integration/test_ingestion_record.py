@@ -8,12 +8,13 @@ from collections import Counter
 import pytest
 
 from common.context import Context
-from common.models import CallContext
+from common.models import CallContext, DocumentState
 from common.store import ChangeRecord, CollectionRecord, Store, now_ms, open_store
 from services.ingestion.adapters.collections import MongoCollections
 from services.ingestion.adapters.contents import MongoBlobs, MongoChanges
 from services.ingestion.adapters.documents import MongoDocuments
 from services.ingestion.adapters.jobs import MongoJobs
+from services.ingestion.domain.errors import ModelChangedError
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.usecases.intake import TakeDocument, Upload
 from services.ingestion.usecases.publish import Publish
@@ -119,6 +120,25 @@ async def test_a_repeated_publish_adds_nothing(store: Store):
     assert await store.rows("acme", "changes").count({}) == 1
 
 
+async def test_publishers_of_several_servers_leave_no_gap_and_no_double(store: Store):
+    servers = [Publish(MongoChanges(store)) for _ in range(2)]
+    for i in range(6):  # in turns, so that each has last seen another head than there is
+        await servers[i // 2 % 2]("acme", "uid", change(f"doc-{i}", 1))
+    log = [row async for row in store.rows("acme", "changes").find({}, order=[("seq", 1)])]
+    assert [(row["seq"], row["document_id"]) for row in log] == [(i + 1, f"doc-{i}") for i in range(6)]
+
+
+async def test_a_publisher_sees_that_another_server_changed_the_model(store: Store):
+    changes = MongoChanges(store)
+    publish = Publish(changes)
+    await publish("acme", "uid", change("doc", 1).model_copy(update={"model": "old"}))
+    await changes.append("acme", "uid", ChangeRecord(seq=2, document_id="", version=0, model="new"))
+    with pytest.raises(ModelChangedError) as told:
+        await publish("acme", "uid", change("doc", 2).model_copy(update={"model": "old"}))
+    assert told.value.model == "new"
+    assert (await publish("acme", "uid", change("doc", 2).model_copy(update={"model": "new"}))).seq == 3
+
+
 async def test_an_overtaken_publish_returns_what_stands(store: Store):
     publish = Publish(MongoChanges(store))
     gone = await publish("acme", "uid", change("doc", 2, deleted=True))
@@ -152,14 +172,44 @@ async def test_version_numbers_are_given_once(store: Store):
     assert sorted(versions) == list(range(1, 11))
 
 
+async def test_only_a_document_without_a_version_gets_its_first(store: Store):
+    documents = MongoDocuments(store)
+    firsts = await asyncio.gather(*(documents.first_version("acme", COLLECTION, "doc") for _ in range(4)))
+    assert sorted(firsts, key=str) == [1, None, None, None]
+    assert await documents.next_version("acme", COLLECTION, "doc") == 2
+
+
+async def test_a_document_whose_upload_broke_off_is_listed_when_it_is_visible(store: Store):
+    documents, taken = MongoDocuments(store), job("doc")
+    await documents.first_version("acme", COLLECTION, "doc")
+    assert await documents.get("acme", "uid", "doc") is None
+    await documents.apply(taken, change("doc", 1).model_copy(update={"seq": 1}))
+    listed = await documents.get("acme", "uid", "doc")
+    assert listed is not None
+    assert (listed.state, listed.version, listed.job_id, listed.received) == (DocumentState.READY, 1, "doc", 1)
+
+
+async def test_what_came_later_is_not_undone_by_an_earlier_version_becoming_visible(store: Store):
+    documents, first = MongoDocuments(store), job("doc")
+    later = job("doc").model_copy(update={"job_id": "later", "version": 2})
+    await documents.next_version("acme", COLLECTION, "doc")
+    await documents.register(first)
+    await documents.next_version("acme", COLLECTION, "doc")
+    await documents.register(later)
+    await documents.apply(first, change("doc", 1).model_copy(update={"seq": 1}))
+    listed = await documents.get("acme", "uid", "doc")
+    assert listed is not None
+    assert (listed.version, listed.job_id, listed.received) == (1, "later", 2)
+
+
 async def test_a_caller_that_leaves_after_its_last_byte_leaves_no_bytes_without_a_job(store: Store):
     held = asyncio.Event()
 
     class SlowDocuments(MongoDocuments):
-        async def get(self, tenant_id, collection_uid, document_id):
+        async def first_version(self, tenant_id, collection, document_id):
             held.set()
             await go_on.wait()
-            return await super().get(tenant_id, collection_uid, document_id)
+            return await super().first_version(tenant_id, collection, document_id)
 
     async def pieces():
         yield b"hola"

@@ -126,6 +126,8 @@ async def test_a_text_must_hold_something_and_not_too_much(bench: Bench, text, w
 async def test_a_collection_needs_a_proper_name(bench: Bench, collection_id):
     failure = await refused(bench.call("CreateCollection", pb.CreateCollectionRequest(collection_id=collection_id)))
     assert failure.detail("BadRequest").field_violations[0].field == "collection_id"
+    assert "lower-case letters" in failure.message
+    assert "regex" not in failure.message
 
 
 UNKNOWN = {

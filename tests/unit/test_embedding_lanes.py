@@ -34,6 +34,10 @@ def owners(queues: Lanes[str], is_wanted: Callable[[str], bool] = everyone) -> l
     return [item.owner for item in queues.draw(is_wanted)]
 
 
+def owners_within(queues: Lanes[str], most_tokens: dict[EmbeddingPriority, int]) -> list[str]:
+    return [item.owner for item in queues.draw(everyone, most_tokens=most_tokens)]
+
+
 def test_interactive_texts_come_first():
     queues = lanes(batch_texts=1)
     put(queues, call("bulk", 5, 5), BULK)
@@ -66,6 +70,28 @@ def test_a_batch_holds_no_more_tokens_than_allowed():
     queues = lanes(batch_tokens=100)
     put(queues, call("a", 60, 40, 1))
     assert [sum(item.tokens for item in queues.draw(everyone)) for _ in range(2)] == [100, 1]
+
+
+def test_one_who_takes_a_lane_leaves_the_other():
+    queues = lanes()
+    put(queues, call("bulk", 5), BULK)
+    put(queues, call("asked", 5), INTERACTIVE)
+    assert [item.owner for item in queues.draw(everyone, of=(BULK,))] == ["bulk"]
+    assert queues.waiting_texts() == {INTERACTIVE: 1, BULK: 0}
+
+
+def test_those_who_take_side_by_side_share_what_waits():
+    queues = lanes(batch_texts=4)
+    put(queues, call("a", 1, 1, 1))
+    assert [len(queues.draw(everyone, among=2)) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_lane_with_less_room_makes_the_batch_shorter():
+    queues = lanes(batch_tokens=100, batch_texts=9)
+    put(queues, call("bulk", *[10] * 6), BULK)
+    put(queues, call("asked", *[10] * 4), INTERACTIVE)
+    drawn = [owners_within(queues, {BULK: 25}) for _ in range(3)]
+    assert drawn == [["asked"] * 4, ["bulk"] * 2, ["bulk"] * 2]
 
 
 def test_a_text_longer_than_a_batch_is_computed_alone():

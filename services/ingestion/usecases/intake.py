@@ -94,11 +94,15 @@ class TakeDocument:
         return await asyncio.shield(self._accept(collection, replace(upload, metadata=settled), received, ctx))
 
     async def _accept(self, collection: CollectionRecord, upload: Upload, received: _Received, ctx: Context) -> Accepted:
-        known = await self._documents.get(ctx.tenant_id, collection.uid, upload.document_id)
-        if known is not None and _is_same(known, upload, received):
-            await self._blobs.delete(ctx.tenant_id, received.blob_id)
-            return Accepted(known.view(), known.job_id, duplicate=True)
-        return await self._enqueue(collection, upload, received, ctx)
+        # Most documents are new, and then this is all that is asked about them.
+        version = await self._documents.first_version(ctx.tenant_id, collection, upload.document_id)
+        if version is None:
+            known = await self._documents.get(ctx.tenant_id, collection.uid, upload.document_id)
+            if known is not None and _is_same(known, upload, received):
+                await self._blobs.delete(ctx.tenant_id, received.blob_id)
+                return Accepted(known.view(), known.job_id, duplicate=True)
+            version = await self._documents.next_version(ctx.tenant_id, collection, upload.document_id)
+        return await self._enqueue(collection, upload, received, version, ctx)
 
     async def _receive(self, pieces: AsyncIterator[bytes], content_type: str, filename: str, tenant_id: str) -> _Received:
         blob_id = new_id("blob")
@@ -141,7 +145,9 @@ class TakeDocument:
         job = await self._jobs.get(ctx.tenant_id, job_id_of(collection.uid, upload.request_id))
         return None if job is None else await self._acknowledged(job, duplicate=True)
 
-    async def _enqueue(self, collection: CollectionRecord, upload: Upload, received: _Received, ctx: Context) -> Accepted:
+    async def _enqueue(
+        self, collection: CollectionRecord, upload: Upload, received: _Received, version: int, ctx: Context
+    ) -> Accepted:
         now = now_ms()
         job = JobRecord(
             _id=job_id_of(collection.uid, upload.request_id),
@@ -149,7 +155,7 @@ class TakeDocument:
             collection_uid=collection.uid,
             collection_id=collection.collection_id,
             document_id=upload.document_id,
-            version=await self._documents.next_version(ctx.tenant_id, collection, upload.document_id),
+            version=version,
             blob_id=received.blob_id,
             filename=upload.filename,
             content_type=received.content_type,
@@ -178,8 +184,7 @@ class TakeDocument:
         return accepted
 
     async def _acknowledged(self, job: JobRecord, *, duplicate: bool = False) -> Accepted:
-        await self._documents.register(job)
-        document = await self._documents.get(job.tenant_id, job.collection_uid, job.document_id)
+        document = await self._documents.register(job)
         shown = document.view() if document else Document(document_id=job.document_id, collection_id=job.collection_id)
         return Accepted(shown, job.job_id, duplicate)
 

@@ -5,18 +5,49 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from services.ingestion.domain.records import JobRecord
+
+
+@dataclass(eq=False)
+class Heard:
+    """What somebody who follows a job has heard of it, and not looked at yet.
+
+    Attributes:
+        job: The job as it was written last; None where the news did not say.
+        arrived: Set by each news.
+        ended: Set by news that nothing more will happen to it.
+    """
+
+    job: JobRecord | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def taken(self) -> JobRecord | None:
+        """Returns the job if the news said what became of it, and forgets the news."""
+        job, self.job = self.job, None
+        self.arrived.clear()
+        return job
 
 
 class JobNews:
     """Wakes those who follow a job when this process changes it."""
 
     def __init__(self) -> None:
-        self._listening: dict[str, set[asyncio.Event]] = {}
+        self._listening: dict[str, set[Heard]] = {}
 
-    def tell(self, job_id: str) -> None:
-        """Says that a job changed."""
-        for arrived in self._listening.get(job_id, ()):
-            arrived.set()
+    def tell(self, job_id: str, job: JobRecord | None = None) -> None:
+        """Says that a job changed, and how it is in the record now, where that is known."""
+        listening = self._listening.get(job_id)
+        if not listening:
+            return
+        job = None if job is None else job.model_copy()
+        for heard in listening:
+            heard.job = job
+            heard.arrived.set()
+            if job is not None and job.state.is_final:
+                heard.ended.set()
 
     def tell_all(self) -> None:
         """Wakes everybody."""
@@ -24,15 +55,15 @@ class JobNews:
             self.tell(job_id)
 
     @contextmanager
-    def followed(self, job_id: str) -> Iterator[asyncio.Event]:
-        """Listens for news of a job while the block runs; yields what is set by each."""
-        arrived = asyncio.Event()
+    def followed(self, job_id: str) -> Iterator[Heard]:
+        """Listens for news of a job while the block runs."""
+        heard = Heard()
         listening = self._listening.setdefault(job_id, set())
-        listening.add(arrived)
+        listening.add(heard)
         try:
-            yield arrived
+            yield heard
         finally:
-            listening.discard(arrived)
+            listening.discard(heard)
             if not listening:
                 self._listening.pop(job_id, None)
 

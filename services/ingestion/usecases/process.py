@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
 
 from common.errors import MallaError, NotFoundError, UnreadableDocumentError
 from common.models import JobStage, JobState
-from common.store import ChangeRecord, ChunkRecord, now_ms
+from common.store import ChangeRecord, ChunkRecord, CollectionRecord
 from common.tasks import stop
 from services.ingestion.domain.errors import ModelChangedError
-from services.ingestion.domain.records import Extracted, JobRecord, Passage, searchable_metadata
+from services.ingestion.domain.records import JobRecord, Passage, Vectors, searchable_metadata
 from services.ingestion.observing import tried
 from services.ingestion.ports import Blobs, Changes, Chunks, Collections, Documents, Embedder, Jobs, Reader
 from services.ingestion.usage_ports import Accounts
 from services.ingestion.usecases.embedding import EmbedBatch
+from services.ingestion.usecases.progress import LeaseLostError, Progress
 from services.ingestion.usecases.publish import Publish, Retire
 
 log = logging.getLogger("malla.ingestion")
 
-T = TypeVar("T")
-
-_SHOWN_AFTER_S = 0.25
-
-
-class LeaseLostError(Exception):
-    """Another worker holds the job, or it is gone with its collection. What was written so far does no harm."""
+# Batches that are computed at a time: while one is stored, the next one is.
+_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,17 @@ class Adapters:
     reader: Reader
     embedder: Embedder
     accounts: Accounts
+
+
+@dataclass
+class _Work:
+    """A job whose document is read: what it tells, what is embedded, and with which model it first was."""
+
+    job: JobRecord
+    progress: Progress
+    title: str
+    passages: Sequence[Passage]
+    embedded_with: str
 
 
 class ProcessJob:
@@ -76,76 +84,109 @@ class ProcessJob:
             raise
 
     async def _work(self, job: JobRecord) -> None:
-        if await self._a.collections.get(job.tenant_id, job.collection_id) is None:
-            raise NotFoundError("collection", job.collection_id, "It was deleted while the document waited.")
-        await self._a.documents.register(job)
+        progress = Progress(self._a.jobs, job)
+        collection = await self._collection(job)
         data = await self._a.blobs.read(job.tenant_id, job.blob_id)
-        extracted = await self._shown(job, JobStage.EXTRACT, self._a.reader.extract(data, job.content_type))
-        passages = await self._shown(job, JobStage.CHUNK, self._a.reader.chunk(extracted))
+        await progress.note(stage=JobStage.EXTRACT)
+        extracted = await progress.during(self._a.reader.extract(data, job.content_type))
+        await progress.note(stage=JobStage.CHUNK, warnings=list(extracted.warnings))
+        passages = await progress.during(self._a.reader.chunk(extracted))
         if not passages:
             raise UnreadableDocumentError("The document holds no text. A scanned document needs text recognition first.")
-        last = await self._a.changes.last(job.tenant_id, job.collection_uid)
-        model = "" if last is None else last.model
-        while True:
-            model = await self._embed(job, extracted, passages, model)
-            await self._embed_ahead(job, extracted, passages, model)
-            try:
-                return await self._make_visible(job, len(passages), model)
-            except ModelChangedError as changed:
-                await self._change(job, publishing=False)
-                await self._a.chunks.delete_of(job, model)
-                model = changed.model
-
-    async def _embed(self, job: JobRecord, extracted: Extracted, passages: Sequence[Passage], model: str) -> str:
-        """Stores the missing vectors of a model, and returns it: where none is given, the one begun with or the server's."""
         title = job.metadata.title or extracted.title or job.filename or job.document_id
-        metadata = searchable_metadata(job, title)
+        work = _Work(job, progress, title, passages, job.embedded_with)
+        model = collection.model  # as it was last noted; publishing finds out where it has changed since
+        while True:
+            model = await self._embed(work, model)
+            await self._embed_ahead(work, collection, model)
+            try:
+                return await self._make_visible(work, model)
+            except ModelChangedError as changed:
+                await progress.write(publishing=False)
+                await self._a.chunks.delete_of(job, model)
+                collection, model = await self._collection(job), changed.model
+
+    async def _collection(self, job: JobRecord) -> CollectionRecord:
+        collection = await self._a.collections.get(job.tenant_id, job.collection_id)
+        if collection is None:
+            raise NotFoundError("collection", job.collection_id, "It was deleted while the document waited.")
+        return collection
+
+    async def _embed(self, work: _Work, model: str) -> str:
+        """Stores the missing vectors of a model, and returns it: where none is given, the one begun with or the server's."""
+        job, passages = work.job, work.passages
+        metadata = searchable_metadata(job, work.title)
         stored = {} if job.attempts == 1 else await self._a.chunks.ordinals(job)
         model = model or _begun_with(stored)
         missing = [i for i in range(len(passages)) if i not in stored.get(model, ())]
         done = len(passages) - len(missing)
-        begun = {"chunks_total": len(passages), "chunks_done": done, "embedded_with": job.embedded_with or model}
-        await self._change(job, stage=JobStage.EMBED, **begun)
-        # The same batches each time, whatever is stored of them already: a batch is what is counted once.
-        for first, ordinals in _batches(missing, self._batch):
-            texts = [embedded_text(title, passages[i].heading, passages[i].text) for i in ordinals]
-            vectors = await self._embed_batch(job, _batch_name(job, first, model), texts, model)
-            model = vectors.model
-            chunks = [
-                _chunk(job, i, passages[i], row, vectors.model, metadata) for i, row in zip(ordinals, vectors.rows, strict=True)
-            ]
-            await self._a.chunks.add(job, chunks)
-            done += len(ordinals)
-            if done == len(passages) and job.embedded_with:
-                job.chunks_done = done  # What comes next says so.
-            else:
+        work.embedded_with = work.embedded_with or _begun_with(stored) or model
+        await work.progress.note(
+            stage=JobStage.EMBED, chunks_total=len(passages), chunks_done=done, embedded_with=work.embedded_with
+        )
+        async with aclosing(self._vectors(work, missing, model)) as batches:
+            async for ordinals, vectors in batches:
+                model = vectors.model
+                chunks = [
+                    _chunk(job, i, passages[i], row, model, metadata) for i, row in zip(ordinals, vectors.rows, strict=True)
+                ]
+                await self._a.chunks.add(job, chunks)
+                done += len(ordinals)
+                work.embedded_with = work.embedded_with or model
                 # News of any kind: a job that gets on is not the one that kills its workers.
-                await self._change(job, chunks_done=done, unfinished=0, embedded_with=job.embedded_with or model)
+                await work.progress.note(chunks_done=done, unfinished=0, embedded_with=work.embedded_with)
         return model
 
-    async def _embed_ahead(self, job: JobRecord, extracted: Extracted, passages: Sequence[Passage], model: str) -> None:
+    async def _vectors(
+        self, work: _Work, missing: Sequence[int], model: str
+    ) -> AsyncGenerator[tuple[list[int], Vectors], None]:
+        """Yields the vectors of one batch after the other; the next one is computed while one is stored."""
+        # The same batches each time, whatever is stored of them already: a batch is what is counted once.
+        batches = deque(_batches(missing, self._batch))
+        running: deque[tuple[list[int], asyncio.Task[Vectors]]] = deque()
+        try:
+            while batches or running:
+                # Until the model is known, the first batch tells it to the others.
+                while batches and len(running) < (_BATCHES_AHEAD if model else 1):
+                    first, ordinals = batches.popleft()
+                    task = asyncio.create_task(self._batch_of(work, first, ordinals, model))
+                    task.add_done_callback(_heard)
+                    running.append((ordinals, task))
+                ordinals, task = running[0]
+                vectors = await work.progress.during(_ended(task))
+                running.popleft()
+                model = vectors.model
+                yield ordinals, vectors
+        finally:
+            await stop([task for _, task in running])
+
+    async def _batch_of(self, work: _Work, first: int, ordinals: Sequence[int], model: str) -> Vectors:
+        texts = [embedded_text(work.title, work.passages[i].heading, work.passages[i].text) for i in ordinals]
+        return await self._embed_batch(work.job, _batch_name(work, first, model), texts, model)
+
+    async def _embed_ahead(self, work: _Work, collection: CollectionRecord, model: str) -> None:
         """Stores vectors of the model that the collection moves to, too: then documents cannot outrun the move."""
-        collection = await self._a.collections.get(job.tenant_id, job.collection_id)
-        if collection is None or not collection.reindex_job:
+        if not collection.reindex_job:
             return
-        moving = await self._a.jobs.get(job.tenant_id, collection.reindex_job)
+        moving = await self._a.jobs.get(work.job.tenant_id, collection.reindex_job)
         if moving is None or moving.state.is_final or moving.model == model:
             return
         try:
-            await self._embed(job, extracted, passages, moving.model)
+            await self._embed(work, moving.model)
         except MallaError as error:
             log.info("not embedded for the model to come, which the reindex will do: %s", error.message)
 
-    async def _make_visible(self, job: JobRecord, chunks: int, model: str) -> None:
-        await self._change(job, stage=JobStage.PUBLISH, publishing=True, chunks_done=job.chunks_done, unfinished=0)
+    async def _make_visible(self, work: _Work, model: str) -> None:
+        job = work.job
+        await work.progress.write(stage=JobStage.PUBLISH, publishing=True, unfinished=0)
         mine = ChangeRecord(
-            seq=0, document_id=job.document_id, version=job.version, chunks=chunks, job_id=job.job_id, model=model
+            seq=0, document_id=job.document_id, version=job.version, chunks=len(work.passages), job_id=job.job_id, model=model
         )
         change = await self._publish(job.tenant_id, job.collection_uid, mine)
         await self._a.documents.apply(job, change)
         await self._a.collections.raise_seq(job.tenant_id, job.collection_uid, change)
         await self._retire(job.tenant_id, job.collection_uid, job.document_id, change.version)
-        await self._change(job, state=JobState.SUCCEEDED, seq=change.seq, error=None)
+        await work.progress.write(state=JobState.SUCCEEDED, seq=change.seq, error=None)
 
     async def _leave(self, job: JobRecord) -> None:
         """Removes what was stored after the job was cancelled; whoever cancelled it has removed what was there before."""
@@ -153,20 +194,14 @@ class ProcessJob:
         if now is not None and now.state is JobState.CANCELLED:
             await self._a.chunks.delete_of(job)
 
-    async def _shown(self, job: JobRecord, stage: JobStage, step: Coroutine[Any, Any, T]) -> T:
-        """Takes a step of the work, and says so where it takes long enough to be seen: for most documents it does not."""
-        working = asyncio.create_task(step)
-        try:
-            done, _ = await asyncio.wait([working], timeout=_SHOWN_AFTER_S)
-            if not done:
-                await self._change(job, stage=stage)
-            return await working
-        finally:
-            await stop([working])
 
-    async def _change(self, job: JobRecord, **fields: object) -> None:
-        if not await self._a.jobs.change(job, **fields, updated_at=now_ms()):
-            raise LeaseLostError(job.job_id)
+async def _ended(task: asyncio.Task[Vectors]) -> Vectors:
+    return await task
+
+
+def _heard(task: asyncio.Task[Vectors]) -> None:
+    if not task.cancelled():
+        task.exception()  # one that comes after another one's is nobody's any more
 
 
 def _batches(missing: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
@@ -180,9 +215,9 @@ def _begun_with(stored: Mapping[str, set[int]]) -> str:
     return max(stored, key=lambda model: len(stored[model]), default="")
 
 
-def _batch_name(job: JobRecord, first: int, model: str) -> str:
-    name = f"{job.version}/{first}"
-    return name if job.embedded_with in ("", model) else f"{name}/{model}"
+def _batch_name(work: _Work, first: int, model: str) -> str:
+    name = f"{work.job.version}/{first}"
+    return name if work.embedded_with in ("", model) else f"{name}/{model}"
 
 
 def embedded_text(title: str, heading: str, text: str) -> str:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
 from common.store import ChangeRecord
 from services.ingestion.domain.errors import ModelChangedError
 from services.ingestion.ports import Blobs, Changes, Chunks, Jobs
+
+_HEADS_KEPT = 1000
+
+
+@dataclass
+class _Head:
+    """The end of a log, as this process knows it: one at a time appends here, for two would only take the same number."""
+
+    change: ChangeRecord | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Publish:
@@ -12,6 +26,7 @@ class Publish:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
+        self._heads: OrderedDict[tuple[str, str], _Head] = OrderedDict()
 
     async def __call__(self, tenant_id: str, collection_uid: str, change: ChangeRecord) -> ChangeRecord:
         """Appends `change` under the next number and returns it as numbered.
@@ -21,18 +36,37 @@ class Publish:
 
         Raises ModelChangedError where the vectors of its chunks are not of the collection's model (any more).
         """
-        while True:
-            # The head must be read first: whatever is appended after it takes the number we try, and we look again.
-            head = await self._changes.last(tenant_id, collection_uid)
-            last = await self._changes.last_of(tenant_id, collection_uid, change.document_id)
-            if last is not None and last.version >= change.version:
-                return last
-            model = "" if head is None else head.model
-            if model and change.chunks and change.model != model:
-                raise ModelChangedError(model)
-            numbered = change.model_copy(update={"seq": (head.seq if head else 0) + 1, "model": model or change.model})
-            if await self._changes.append(tenant_id, collection_uid, numbered):
-                return numbered
+        known = self._head(tenant_id, collection_uid)
+        async with known.turn:
+            # One that was known from before may not be the head any more: then its number is taken, and we look again.
+            head, known.change = known.change, None
+            while True:
+                # The head must be known first: whatever is appended after it takes the number we try.
+                is_fresh = head is None
+                head = head or await self._changes.last(tenant_id, collection_uid)
+                last = await self._changes.last_of(tenant_id, collection_uid, change.document_id)
+                if last is not None and last.version >= change.version:
+                    known.change = head
+                    return last
+                model = "" if head is None else head.model
+                if model and change.chunks and change.model != model:
+                    if is_fresh:
+                        raise ModelChangedError(model)
+                    head = None
+                    continue
+                numbered = change.model_copy(update={"seq": (head.seq if head else 0) + 1, "model": model or change.model})
+                if await self._changes.append(tenant_id, collection_uid, numbered):
+                    known.change = numbered
+                    return numbered
+                head = None
+
+    def _head(self, tenant_id: str, collection_uid: str) -> _Head:
+        key = (tenant_id, collection_uid)
+        known = self._heads.setdefault(key, _Head())
+        self._heads.move_to_end(key)
+        if len(self._heads) > _HEADS_KEPT:
+            self._heads.popitem(last=False)
+        return known
 
 
 class Retire:

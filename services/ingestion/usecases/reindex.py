@@ -16,7 +16,8 @@ from services.ingestion.observing import tried
 from services.ingestion.ports import Changes, Chunks, Collections, Embedder, Jobs
 from services.ingestion.usecases.collections import existing
 from services.ingestion.usecases.embedding import EmbedBatch
-from services.ingestion.usecases.process import Adapters, LeaseLostError, embedded_text
+from services.ingestion.usecases.process import Adapters, embedded_text
+from services.ingestion.usecases.progress import LeaseLostError
 
 
 class RequestReindex:

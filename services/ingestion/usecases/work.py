@@ -17,7 +17,8 @@ from services.ingestion.domain.errors import WorkerDiedError
 from services.ingestion.domain.identifiers import new_id
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.ports import Documents, Jobs
-from services.ingestion.usecases.process import LeaseLostError, ProcessJob
+from services.ingestion.usecases.process import ProcessJob
+from services.ingestion.usecases.progress import LeaseLostError
 from services.ingestion.usecases.reindex import ReindexCollection
 
 log = logging.getLogger("malla.ingestion")

@@ -36,6 +36,7 @@ class OnnxEngine:
         self._words = Words(Weights(file))
         self._session = _session(model)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="e5")
+        self.at_once = threads
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -47,7 +48,9 @@ class OnnxEngine:
         return [len(self._tokens.ids(text, kind)) for text in texts]
 
     def embed(self, texts: Sequence[str], kind: EmbeddingKind) -> Matrix:
-        """Computes with the prefix the model was trained with."""
+        """Computes with the prefix the model was trained with; a single text in the caller's thread."""
+        if len(texts) == 1:
+            return self._vector(texts[0], kind)[None]
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
 
         def compute(position: int) -> None:

@@ -1,0 +1,54 @@
+"""Bytes that were just stored, remembered for the worker that reads them next: most often it is in the same process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+
+from services.ingestion.ports import Blobs
+
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+class RecentBlobs:
+    """Blobs of the record; of those written here the last ones are also in memory, until they were read or are too many."""
+
+    def __init__(self, blobs: Blobs, *, most_bytes: int = _MOST_BYTES) -> None:
+        self._blobs = blobs
+        self._most_bytes = most_bytes
+        self._pieces: OrderedDict[tuple[str, str], list[bytes]] = OrderedDict()
+        self._bytes = 0
+
+    async def write(self, tenant_id: str, blob_id: str, number: int, piece: bytes) -> None:
+        """Stores the piece `number` of a blob, which is unclaimed from its first piece on."""
+        await self._blobs.write(tenant_id, blob_id, number, piece)
+        pieces = self._pieces.get((tenant_id, blob_id), [])
+        if len(pieces) != number:
+            return  # its first pieces are not remembered any more
+        self._pieces[tenant_id, blob_id] = [*pieces, piece]
+        self._bytes += len(piece)
+        while self._bytes > self._most_bytes:
+            self._forget(*next(iter(self._pieces)))
+
+    async def claim(self, tenant_id: str, blob_id: str) -> None:
+        """Notes that a job names a blob."""
+        await self._blobs.claim(tenant_id, blob_id)
+
+    def unclaimed(self, before_ms: int) -> AsyncIterator[tuple[str, str]]:
+        """Yields tenant and identifier of the blobs begun before a time that no job is known to name."""
+        return self._blobs.unclaimed(before_ms)
+
+    async def read(self, tenant_id: str, blob_id: str) -> bytes:
+        """Returns a blob whole, all of whose pieces are stored. It is read once, as a rule, and then forgotten here."""
+        pieces = self._forget(tenant_id, blob_id)
+        return b"".join(pieces) if pieces else await self._blobs.read(tenant_id, blob_id)
+
+    async def delete(self, tenant_id: str, blob_id: str) -> None:
+        """Removes a blob, if there is one."""
+        self._forget(tenant_id, blob_id)
+        await self._blobs.delete(tenant_id, blob_id)
+
+    def _forget(self, tenant_id: str, blob_id: str) -> list[bytes]:
+        pieces = self._pieces.pop((tenant_id, blob_id), [])
+        self._bytes -= sum(map(len, pieces))
+        return pieces
