@@ -25,6 +25,7 @@ from typing import Annotated, Self
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.edge import EdgeSettings
 from common.issuer import TokenIssuer
 from common.mtls import OPERATOR, PROXY, MeshTls
 from common.settings import DESCRIPTORS, REPOSITORY
@@ -251,6 +252,11 @@ def _rate_limits() -> dict[str, RateLimit]:
     return {tier.value: RateLimit(requests=of.requests_per_minute, per_s=60) for tier, of in TierSettings().tiers.items()}
 
 
+def _anonymous_limit() -> RateLimit | None:
+    requests = EdgeSettings().anonymous_requests_per_minute
+    return RateLimit(requests=requests, per_s=60) if requests else None
+
+
 class ProxyConfig(_Data):
     """All that differs between two renderings."""
 
@@ -272,6 +278,9 @@ class ProxyConfig(_Data):
     audience: str = Field(default="malla", description="`aud` of a token.")
     other_issuer: TokenIssuer | None = Field(default=None, description="Who else makes tokens, such as an OIDC provider.")
     rate_limits: dict[str, RateLimit] = Field(default_factory=_rate_limits, description="Per tenant, by the tenant's tier.")
+    anonymous_limit: RateLimit | None = Field(
+        default_factory=_anonymous_limit, description="Per client address, for what brings no valid token; None for no limit."
+    )
     json_body_bytes: int = Field(default=4 * 1024 * 1024, description="Largest request body.")
     json_response_bytes: int = Field(default=32 * 1024 * 1024, description="Largest response body that is transcoded.")
     upload_body_bytes: int = Field(default=64 * 1024 * 1024, description="Largest uploaded file.")

@@ -36,6 +36,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "GatewaySettings": ("WebSockets and pages", "gateway"),
     "TrackingSettings": ("Usage", _SERVERS),
     "TierSettings": ("Tiers", f"{_SERVERS}; the proxy's configuration is rendered with them"),
+    "EdgeSettings": ("The edge", "the proxy's configuration is rendered with them"),
     "IssuerSettings": ("Tokens of an OpenID Connect provider", "the proxy's configuration is rendered with them"),
     "AuditSettings": ("The audit log", _SERVERS),
     "TelemetrySettings": ("Traces and metrics", "every server; the proxy's configuration is rendered with them"),

@@ -23,6 +23,7 @@ class Catalog:
         self._providers = providers
         self._clock = clock
         self._models: list[ModelInfo] = []
+        self._served: dict[str, frozenset[str]] = {}
         self._read_at = float("-inf")
 
     async def models(self) -> list[ModelInfo]:
@@ -30,9 +31,15 @@ class Catalog:
         if self._clock() - self._read_at > _FRESH_S:
             live = {name: await _live(provider) for name, provider in self._providers.items()}
             self._models = merged(live)
+            self._served |= {name: _ids(rows) for name, rows in live.items() if rows is not None}
             if all(rows is not None for rows in live.values()):
                 self._read_at = self._clock()
         return list(self._models)
+
+    def lacks(self, provider: str, model: str) -> bool:
+        """Returns whether a provider's list is known and has no such model, as of when it was read last. Asks nobody."""
+        served = self._served.get(provider)
+        return served is not None and model not in served
 
 
 def merged(live: Mapping[str, list[ModelInfo] | None]) -> list[ModelInfo]:
@@ -42,6 +49,10 @@ def merged(live: Mapping[str, list[ModelInfo] | None]) -> list[ModelInfo]:
         if provider != "groq":
             rows += [replace(row, id=f"{provider}/{row.id}") for row in served or ()]
     return sorted(rows, key=lambda row: not row.active)
+
+
+def _ids(rows: list[ModelInfo]) -> frozenset[str]:
+    return frozenset(row.id for row in rows if row.active)
 
 
 def _groq(live: list[ModelInfo] | None) -> list[ModelInfo]:

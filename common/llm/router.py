@@ -112,6 +112,10 @@ class LlmRouter:
         """Returns the live lists merged with GROQ_MODELS; never fails: a provider that is down is told from the table."""
         return await self._catalog.models()
 
+    def lacks(self, choice: Choice) -> bool:
+        """Returns whether the provider is known not to have the model, by the list that `models` read last. Asks nobody."""
+        return self._catalog.lacks(choice.provider, choice.model)
+
     async def check(self, model: str = "") -> LlmStatus:
         """Asks a model for one token and says how long it took. Never fails: a failure is told in the result."""
         return await check_answer(self.stream, self.resolve(model))

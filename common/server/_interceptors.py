@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import grpc
-import protovalidate
 from grpc_status import rpc_status
 
 from common.context import Context, use_context
@@ -23,6 +22,7 @@ from common.server._scopes import check_scope
 from common.server._token import Revocations
 from common.server._tracing import observed
 from common.status import to_status
+from common.violations import violations_of
 
 log = logging.getLogger("malla.rpc")
 _OWN = "/malla."
@@ -95,23 +95,9 @@ def _admitted(request: Any) -> Any:
 
 
 def _validated(request: Any) -> None:
-    violations = protovalidate.collect_violations(request)
+    violations = list(violations_of(request))
     if violations:
-        raise InvalidArgumentError((_field_path(v.proto), v.proto.message) for v in violations)
-
-
-def _field_path(violation: Any) -> str:
-    path = ""
-    for element in violation.field.elements if violation.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        index = _subscript(element)
-        path += "" if index is None else f"[{index}]"
-    return path
-
-
-def _subscript(element: Any) -> Any:
-    subscript = element.subscript
-    return None if subscript is None else subscript.value
+        raise InvalidArgumentError(violations)
 
 
 def _internal(ctx: Context) -> MallaError:

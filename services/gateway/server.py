@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from common.server import MeshKey
+from services.gateway.lingering import LingeringWebSocket
 from services.gateway.mesh_tls import secured
 from services.gateway.settings import GatewaySettings
 
@@ -67,6 +68,7 @@ def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         log_level=logging.WARNING,
         access_log=False,  # the edge logs every request
         server_header=False,
+        ws=LingeringWebSocket,
         ws_max_size=settings.websocket_frame_bytes,
         ws_ping_interval=settings.websocket_ping_interval_s,
         ws_ping_timeout=settings.websocket_ping_timeout_s,

@@ -107,6 +107,8 @@ async def _warn_about_key(router: LlmRouter) -> None:
     status = await router.verify_key()
     if not status.valid:
         log.warning("%s Documents, search and quoted answers work without it.", status.message)
+    else:
+        await router.models()  # known from here on: who is given another model is given one that there is
 
 
 def services(

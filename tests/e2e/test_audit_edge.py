@@ -46,6 +46,7 @@ def test_what_the_edge_refused_is_written_down(mesh: Mesh) -> None:
     assert lines["audit-401"]["what"] == "GET /api/v1/jobs/none"
     assert (lines["audit-401"]["code"], lines["audit-413"]["code"], lines["audit-16"]["grpc_status"]) == (401, 413, "16")
     assert lines["audit-401"]["client"] == "127.0.0.1"
+    assert lines["audit-401"]["token"] == "Jwt is missing"
     assert lines["audit-413"]["tenant"]
 
 

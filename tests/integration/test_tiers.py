@@ -8,13 +8,17 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
+from malla.chat.v1 import chat_pb2
 from malla.query.v1 import query_pb2
 
 from common.context import Tier
+from common.llm import LlmRouter
 from common.store import Store
 from common.tiers import TierLimits, TierSettings
+from services.query.bootstrap import _warn_about_key
 from tests.fakes.calls import metadata, refused
 from tests.fakes.chat_bench import TIERS, ChatBench, chatting, read
+from tests.fakes.llm_upstream import settings_for
 
 LARGE, SMALL = "llama-3.3-70b-versatile", TIERS.of(Tier.FREE).preferred[0]
 LONGEST = TIERS.of(Tier.FREE).max_output_tokens
@@ -70,6 +74,34 @@ async def test_the_configured_model_is_no_exception(store: Store):
         await bench.agent()
         answer = await bench.say(tier="free")
         assert facts(answer.metadata) == DOWNGRADE
+
+
+async def test_the_model_given_instead_is_one_that_the_provider_has(bench: ChatBench):
+    """Another server than Groq's serves other models: once its list is known, the best of those is taken."""
+    served = TIERS.of(Tier.FREE).preferred[1]
+    bench.upstream.models = [{"id": name, "object": "model", "owned_by": "us", "active": True} for name in (LARGE, served)]
+    assert facts((await bench.say(model=LARGE, tier="free")).metadata) == DOWNGRADE, "without a list, the best of all"
+    await bench.chat.ListModels(chat_pb2.ListModelsRequest(), metadata=metadata())
+    asked = len(bench.upstream.seen)
+    answer = await bench.say(model=LARGE, tier="free", session_id="s-2")
+    assert bench.upstream.chats[-1].body["model"] == served
+    assert facts(answer.metadata) == {**DOWNGRADE, "model": served}
+    assert len(bench.upstream.seen) == asked + 1, "no request but the answer's"
+
+
+async def test_the_list_is_known_from_the_start(bench: ChatBench):
+    async with LlmRouter(settings_for(bench.upstream)) as router:
+        small, other = router.resolve(SMALL), router.resolve("llama-3.1-8b-instant")
+        assert not router.lacks(small), "nothing is known yet"
+        await _warn_about_key(router)
+        assert (router.lacks(small), router.lacks(other)) == (True, False)
+
+
+async def test_a_provider_that_has_none_of_them_is_asked_for_the_best(bench: ChatBench):
+    bench.upstream.models = [{"id": LARGE, "object": "model", "owned_by": "us", "active": True}]
+    await bench.chat.ListModels(chat_pb2.ListModelsRequest(), metadata=metadata())
+    await bench.say(model=LARGE, tier="free")
+    assert bench.upstream.chats[-1].body["model"] == SMALL
 
 
 @pytest.mark.parametrize(("model", "tier"), [(LARGE, "pro"), (LARGE, "enterprise"), (SMALL, "free"), ("our-own", "free")])

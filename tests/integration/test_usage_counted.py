@@ -21,10 +21,13 @@ from common.settings import StoreSettings
 from common.store import Store, open_store
 from common.tiers import TierLimits, TierSettings
 from common.tracking import Accounting, LedgerRow
+from services.query.adapters.embedder import CachedEmbedder
+from tests.fakes import chat_bench
 from tests.fakes.accounting import accounted
 from tests.fakes.calls import Failure, failure_of, metadata, refused
 from tests.fakes.chat_bench import QUESTION, ChatBench, chatting, read, until_delta
 from tests.fakes.llm_upstream import USAGE, Act
+from tests.fakes.query import WordEmbedder
 from tests.fakes.waiting import until
 from tests.fakes.wire import wire_to
 
@@ -169,6 +172,19 @@ async def test_a_repeated_search_is_counted_once(bench: ChatBench, accounting: A
     assert stages(await rows(accounting)) == ["query_embedding"]
     await ask(bench, "Search", request_id="k-1", query="¿Y la luz verde?")
     assert len(await rows(accounting)) == 2, "a key does not pay for other questions"
+
+
+@pytest.mark.parametrize("name", ["Search", "Query"])
+async def test_a_remembered_question_takes_no_tokens_for_its_caller_nor_in_the_ledger(
+    store: Store, accounting: Accounting, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(chat_bench, "WordEmbedder", lambda: CachedEmbedder(WordEmbedder(), 10))
+    async with chatting(store, accounting=accounting) as bench:
+        told = [(await ask(bench, name)).usage for _ in range(3)]
+    found = await rows(accounting)
+    for count in ("input_tokens", "output_tokens", "total_tokens", "cached_tokens"):
+        assert sum(getattr(row, count) for row in found) == sum(getattr(usage, count) for usage in told), count
+    assert stages(found) == ["answer"] * (3 if name == "Query" else 0) + ["query_embedding"]
 
 
 @pytest.mark.parametrize("hang", ["headers", "first", "next"])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from common.context import Tier
+from common.edge import EdgeSettings
 from common.proxy import ProxyConfig, render
 from common.tiers import TierSettings
 
@@ -35,6 +36,30 @@ def test_the_rates_are_those_of_the_tiers(monkeypatch: pytest.MonkeyPatch) -> No
     assert rates_of(ProxyConfig.container()) == {tier.value: tiers.of(tier).requests_per_minute for tier in Tier}
     monkeypatch.setenv("MALLA_TIERS", json.dumps({"free": {"requests_per_minute": 7}}))
     assert rates_of(ProxyConfig.container())["free"] == 7
+
+
+def test_what_has_no_token_is_limited_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limits() -> list[Any]:
+        found = [
+            one["typed_config"] for one in edge_of(ProxyConfig.container())["http_filters"] if one["name"] == "anonymous_limit"
+        ]
+        return [one["descriptors"][0]["token_bucket"]["max_tokens"] for one in found]
+
+    assert limits() == [EdgeSettings(_env_file=None).anonymous_requests_per_minute]
+    monkeypatch.setenv("MALLA_ANONYMOUS_REQUESTS_PER_MINUTE", "7")
+    assert limits() == [7]
+    monkeypatch.setenv("MALLA_ANONYMOUS_REQUESTS_PER_MINUTE", "0")
+    assert limits() == []
+
+
+def test_a_token_is_verified_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter that verifies lets pass what has no token, to be counted: the next must refuse it, before all that trusts."""
+    names = [one["name"] for one in edge_of(ProxyConfig.container())["http_filters"]]
+    verified = names.index("envoy.filters.http.jwt_authn")
+    assert names[verified : verified + 3] == ["envoy.filters.http.jwt_authn", "anonymous_limit", "token"]
+    monkeypatch.setenv("MALLA_ANONYMOUS_REQUESTS_PER_MINUTE", "0")
+    names = [one["name"] for one in edge_of(ProxyConfig.container())["http_filters"]]
+    assert names[verified : verified + 2] == ["envoy.filters.http.jwt_authn", "token"]
 
 
 def test_a_container_writes_its_audit_to_standard_output() -> None:

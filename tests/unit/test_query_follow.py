@@ -135,7 +135,7 @@ async def test_a_question_is_embedded_once_and_costs_nothing_again():
     second = await cached.embed(["dos palabras"], EmbeddingKind.QUERY, ctx)
     assert len(embedder.calls) == 1
     assert (second.rows == first.rows).all()
-    assert (first.usage.cached_tokens, second.usage.cached_tokens, second.usage.input_tokens) == (0, 2, 2)
+    assert (first.usage.total_tokens, second.usage.total_tokens, second.usage.cached_tokens) == (2, 0, 0)
 
 
 async def test_the_cache_is_bounded_and_kept_for_each_tenant_and_kind_apart():

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
-import protovalidate
 from malla.chat.v1 import chat_pb2
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +18,7 @@ from common.channel import open_channel
 from common.errors import InvalidArgumentError, MallaError, OverloadedError, UnavailableError
 from common.server import MeshKey, Revocations, check_scope
 from common.tasks import stop
+from common.violations import violations_of
 from services.gateway.chat.socket import ChatSocket
 from services.gateway.chat.turns import Caller, Turns
 from services.gateway.errors import refusal, upgrade_required
@@ -127,14 +126,10 @@ def _conversation(websocket: WebSocket) -> tuple[str, int]:
     if not _NUMBER.fullmatch(id_agente) or int(id_agente) > _INT32_MOST:
         raise InvalidArgumentError([("id_agente", "must be a number of at most 32 bits")])
     request = chat_pb2.ChatRequest(session_id=session_id, id_agente=int(id_agente), mensaje="-")
-    violations = [(_field(one.proto), one.proto.message) for one in protovalidate.collect_violations(request)]
+    violations = list(violations_of(request))
     if violations:
         raise InvalidArgumentError(violations)
     return request.session_id, request.id_agente
-
-
-def _field(violation: Any) -> str:
-    return ".".join(element.field_name for element in violation.field.elements)
 
 
 async def _no_upgrade(request: Request) -> Response:

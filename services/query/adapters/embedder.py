@@ -56,15 +56,15 @@ class CachedEmbedder:
         self._known: OrderedDict[tuple[str, str, str], Vectors] = OrderedDict()
 
     async def embed(self, texts: Sequence[str], kind: EmbeddingKind, ctx: Context, model: str = "") -> Vectors:
-        """Returns the texts' vectors; a remembered question's usage is all `cached_tokens`."""
+        """Returns the texts' vectors. No model reads a remembered question, so it takes no tokens: not for the caller, not in
+        the ledger."""
         if kind is not EmbeddingKind.QUERY or len(texts) != 1:
             return await self._embedder.embed(texts, kind, ctx, model)
         key = (ctx.tenant_id, model, texts[0])
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
-            usage = known.usage.model_copy(update={"cached_tokens": known.usage.input_tokens})
-            return Vectors(known.rows, known.model, usage)
+            return Vectors(known.rows, known.model, TokenUsage(provider=known.usage.provider, model=known.usage.model))
         made = await self._embedder.embed(texts, kind, ctx, model)
         self._known[key] = made
         if len(self._known) > self._size:

@@ -48,6 +48,10 @@ class Models(Protocol):
         """Returns what a request for `model` asks first."""
         ...
 
+    def lacks(self, choice: Choice) -> bool:
+        """Returns whether the provider is known not to have the model; asks nobody."""
+        ...
+
     def stream(self, request: Generation) -> Stream:
         """Yields deltas as they arrive, then the end. Raises the errors of common.llm.errors."""
         ...
@@ -120,8 +124,10 @@ class LlmAnswerer:
         return best, facts
 
     def _best(self, limits: TierLimits) -> Choice | None:
-        choices = (self._models.resolve(name) for name in (*limits.preferred, ""))
-        return next((choice for choice in choices if limits.allows(choice.model)), None)
+        """Returns the best model the tier allows, of those the provider has; without a list of them, the best of all."""
+        choices = [self._models.resolve(name) for name in (*limits.preferred, "")]
+        allowed = [choice for choice in choices if limits.allows(choice.model)]
+        return next((choice for choice in allowed if not self._models.lacks(choice)), allowed[0] if allowed else None)
 
 
 class ConfiguredAnswerer:

@@ -215,7 +215,8 @@ class IngestionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none.
+        """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. After 15 seconds without a change the
+        same is sent again, so that silence means a dead peer. Returns NOT_FOUND if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

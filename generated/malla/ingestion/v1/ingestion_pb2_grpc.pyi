@@ -72,7 +72,9 @@ class IngestionServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.GetJobRequest, _ingestion_pb2.JobResponse]
     """Reads one job. Returns NOT_FOUND if there is none."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_ingestion_pb2.WatchJobRequest, _ingestion_pb2.JobResponse]
-    """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none."""
+    """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. After 15 seconds without a change the
+    same is sent again, so that silence means a dead peer. Returns NOT_FOUND if there is none.
+    """
     ListJobs: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.ListJobsRequest, _ingestion_pb2.JobListResponse]
     """Lists jobs, the newest first. Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for a page token it did not make."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_ingestion_pb2.CancelJobRequest, _ingestion_pb2.JobResponse]
@@ -129,7 +131,9 @@ class IngestionServiceAsyncStub(IngestionServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.GetJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
     """Reads one job. Returns NOT_FOUND if there is none."""
     WatchJob: _aio.UnaryStreamMultiCallable[_ingestion_pb2.WatchJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
-    """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none."""
+    """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. After 15 seconds without a change the
+    same is sent again, so that silence means a dead peer. Returns NOT_FOUND if there is none.
+    """
     ListJobs: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.ListJobsRequest, _ingestion_pb2.JobListResponse]  # type: ignore[assignment]
     """Lists jobs, the newest first. Returns NOT_FOUND for an unknown collection, INVALID_ARGUMENT for a page token it did not make."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_ingestion_pb2.CancelJobRequest, _ingestion_pb2.JobResponse]  # type: ignore[assignment]
@@ -261,7 +265,9 @@ class IngestionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingestion_pb2.WatchJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ingestion_pb2.JobResponse], _abc.AsyncIterator[_ingestion_pb2.JobResponse]]:
-        """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. Returns NOT_FOUND if there is none."""
+        """Follows one job: its state now, each change, and the end at SUCCEEDED, FAILED or CANCELLED. After 15 seconds without a change the
+        same is sent again, so that silence means a dead peer. Returns NOT_FOUND if there is none.
+        """
 
     @_abc_1.abstractmethod
     def ListJobs(

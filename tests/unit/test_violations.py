@@ -1,0 +1,56 @@
+"""What a broken rule of the contract is called: in words, whatever the field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from malla.chat.v1 import chat_pb2
+from malla.embedding.v1 import embedding_pb2
+from malla.ingestion.v1 import ingestion_pb2
+from malla.query.v1 import query_pb2, usage_pb2
+
+from common.violations import IN_WORDS, violations_of
+
+FILES = (chat_pb2, embedding_pb2, ingestion_pb2, query_pb2, usage_pb2)
+
+
+def patterns() -> Iterator[tuple[FieldDescriptor, str]]:
+    """Yields every field of the contract that has a pattern."""
+    left: list[Descriptor] = [one for file in FILES for one in file.DESCRIPTOR.message_types_by_name.values()]
+    while left:
+        message = left.pop()
+        left += message.nested_types
+        for field in message.fields:
+            rules = field.GetOptions().Extensions[validate_pb2.field]
+            for typed in (rules.string, rules.repeated.items.string):
+                if typed.HasField("pattern"):
+                    yield field, typed.pattern
+
+
+def test_every_pattern_of_the_contract_is_told_in_words() -> None:
+    found = {pattern for _, pattern in patterns()}
+    assert len(found) > 2
+    assert found == set(IN_WORDS), "add the words of a new pattern to common/violations.py, and remove those of none"
+
+
+@pytest.mark.parametrize("words", IN_WORDS.values(), ids=lambda words: words[:30])
+def test_words_are_no_expression(words: str) -> None:
+    assert not re.search(r"[\^$\\{}\[\]]", words)
+
+
+def test_a_broken_name_is_told_in_words() -> None:
+    request = ingestion_pb2.CreateCollectionRequest(collection_id="Mi colección", language="esp")
+    told = dict(violations_of(request))
+    assert told["collection_id"].startswith("must be 1 to 64 lower-case letters, digits, '-' and '_'")
+    assert "such as es or en" in told["language"]
+    request = chat_pb2.ChatRequest(session_id="ñ", id_agente=1, mensaje="hola")
+    assert dict(violations_of(request))["session_id"].startswith("must be 1 to 128 letters")
+
+
+def test_other_rules_keep_their_words_and_their_path() -> None:
+    assert dict(violations_of(query_pb2.SearchRequest(collection_id="a", query="b", k=-1))).keys() == {"k"}
+    assert not list(violations_of(chat_pb2.ChatRequest(session_id="s", id_agente=1, mensaje="hola")))
