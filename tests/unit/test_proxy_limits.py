@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from common.context import Tier
-from common.edge import EdgeSettings
-from common.proxy import ProxyConfig, render
+from common.proxy import EdgeSettings, ProxyConfig, render
 from common.tiers import TierSettings
 
 
