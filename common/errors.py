@@ -60,12 +60,24 @@ class InternalError(MallaError):
 
 
 class RemoteError(MallaError):
-    """A failure another server reported; code, reason and details are that server's."""
+    """A failure another server reported; code, reason and details are that server's.
+
+    Attributes:
+        request_id: Of the call that failed, as that server logged it; empty where it did not say.
+    """
 
     def __init__(
-        self, message: str, *, code: Code, reason: str, details: Mapping[str, Any], retry_after_s: float | None
+        self,
+        message: str,
+        *,
+        code: Code,
+        reason: str,
+        details: Mapping[str, Any],
+        retry_after_s: float | None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message, details=details, retry_after_s=retry_after_s)
+        self.request_id = scrub(request_id)
         self.code = code  # type: ignore[misc]  # the one error whose code is data
         self.reason = reason
 

@@ -111,6 +111,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, dependency: str) -> MallaError:
         reason=body.error.type,
         details=body.error.details,
         retry_after_s=_retry_after_s(body.error.details),
+        request_id=str(body.metadata.get("request_id", "")),
     )
 
 

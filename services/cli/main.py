@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import typer
 
-from common.errors import MallaError
+from common.errors import MallaError, RemoteError
 from services.cli.loading import LoadedWhenUsed, Place
-from services.cli.output import CliError, error_console
+from services.cli.output import CliError, error_console, without_kind
 
 
 class Commands(LoadedWhenUsed):
@@ -68,7 +70,7 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _misused(arguments, error)
     except MallaError as error:
-        return _fail(arguments, error.message, error.reason, error.code.value)
+        return _failed_call(arguments, error)
     except CliError as error:
         return _fail(arguments, str(error), "FAILED", "", error.lines)
     except ValueError as error:
@@ -97,20 +99,36 @@ def _wrong_setting(error: ValueError) -> str:
         return ""
     first = error.errors()[0]
     setting = "_".join(str(part) for part in first["loc"]).upper()
-    return f"The setting MALLA_{setting} is wrong: {first['msg']}."
+    return f"The setting MALLA_{setting} is wrong: {without_kind(first['msg'])}."
 
 
 def _misused(arguments: list[str], error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "malla"
-    message = error.format_message().rstrip(".")
+    message = without_kind(error.format_message()).rstrip(".")
     return _fail(arguments, f"{message}. See {command} --help", "INVALID_USAGE", "", status=error.exit_code)
 
 
-def _fail(arguments: list[str], message: str, reason: str, code: str, lines: list[str] | None = None, status: int = 1) -> int:
+def _failed_call(arguments: list[str], error: MallaError) -> int:
+    metadata = {"request_id": error.request_id} if isinstance(error, RemoteError) and error.request_id else {}
+    return _fail(arguments, error.message, error.reason, error.code.value, details=error.details, metadata=metadata)
+
+
+def _fail(
+    arguments: list[str],
+    message: str,
+    reason: str,
+    code: str,
+    lines: list[str] | None = None,
+    status: int = 1,
+    *,
+    details: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> int:
     if "--json" in arguments:
-        body = {"success": False, "message": message, "error": {"type": reason, "code": code, "details": {}}, "metadata": {}}
-        sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
+        told = {"type": reason, "code": code, "details": dict(details or {})}
+        body = {"success": False, "message": message, "error": told, "metadata": dict(metadata or {})}
+        sys.stderr.write(json.dumps(body, ensure_ascii=False, default=str) + "\n")
         return status
     console = error_console()
     console.print(f"malla: {' '.join(message.split())}", style="red")

@@ -27,6 +27,11 @@ class CliError(Exception):
         self.lines = lines or []
 
 
+def without_kind(message: str) -> str:
+    """Returns what pydantic says of a value, without the kind of Python's exception that it puts before it."""
+    return message.replace("Value error, ", "").replace("Assertion failed, ", "")
+
+
 def console() -> Console:
     """Returns the console for people. Text is shown as it is: a document may contain what looks like markup."""
     return _console(stderr=False)

@@ -20,7 +20,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from common.models import BaseModel
 from services.cli.files import document_id_of
-from services.cli.output import CliError
+from services.cli.output import CliError, without_kind
 
 
 class Question(BaseModel):
@@ -66,6 +66,16 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def _said(error: ValidationError) -> str:
+    """Returns the first thing that is wrong, with the name of the field it is about."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"it has no `{field}`"
+    said = without_kind(first["msg"])
+    return f"`{field}`: {said}" if field else said
+
+
 def read_questions(path: Path) -> list[Question]:
     """Reads a question file. Raises CliError, naming the line, for one that is malformed."""
     try:
@@ -81,7 +91,7 @@ def read_questions(path: Path) -> list[Question]:
         try:
             question = Question.model_validate_json(line)
         except ValidationError as error:
-            raise CliError(f"Line {number} of {path} is no question: {error.errors()[0]['msg']}.") from None
+            raise CliError(f"Line {number} of {path} is no question: {_said(error)}.") from None
         questions.append(question.model_copy(update={"id": question.id or str(number)}))
     if not questions:
         raise CliError(f"There is no question in {path}.")

@@ -11,6 +11,8 @@ from common.models import Budget, UsageGroup, UsageRecord, UsageTotals
 
 _BAR_CELLS = 24
 _COUNTS = ("input", "output", "total")
+_SMALL_COST = 0.001
+_LEAST_COST = 0.000001
 
 
 def usage_table(by: Sequence[str], groups: Sequence[UsageGroup], totals: UsageTotals) -> Table:
@@ -28,7 +30,14 @@ def usage_table(by: Sequence[str], groups: Sequence[UsageGroup], totals: UsageTo
 def _sums(row: UsageTotals | UsageGroup | UsageRecord) -> tuple[str, ...]:
     about = "~" if row.estimated else ""
     counts = (row.input_tokens, row.output_tokens, row.total_tokens)
-    return (*(f"{about}{count:,}" for count in counts), f"{row.cost:.4f}")
+    return (*(f"{about}{count:,}" for count in counts), _cost(row.cost))
+
+
+def _cost(cost: float) -> str:
+    """Returns a cost. What a single call costs is small, and never shown as nothing."""
+    if 0 < cost < _LEAST_COST:
+        return f"<{_LEAST_COST:f}"
+    return f"{cost:.6f}" if 0 < cost < _SMALL_COST else f"{cost:.4f}"
 
 
 def budget_lines(budgets: Sequence[Budget], now: datetime) -> list[str]:

@@ -155,7 +155,7 @@ def test_the_policy_names_members_only() -> None:
     assert {server for servers in MAY_CALL.values() for server in servers} <= set(UPSTREAMS)
 
 
-def test_the_command_makes_lists_and_renews(malla) -> None:
+def test_the_command_makes_lists_and_renews(malla, monkeypatch) -> None:
     assert "malla certs init" in malla("issue", status=1)
     assert malla("init", "--trust-domain", DOMAIN, "--json")["trust_domain"] == DOMAIN
     assert [row["service"] for row in malla("issue", "--json")["certificates"]] == list(MEMBERS)
@@ -163,5 +163,8 @@ def test_the_command_makes_lists_and_renews(malla) -> None:
     assert "No certificate renewed." in malla("renew")
     assert len(malla("renew", "--all", "--json")["certificates"]) == len(MEMBERS)
     assert [row["service"] for row in malla("issue", "query", "--days", "1", "--json")["certificates"]] == ["query"]
-    assert f"spiffe://{DOMAIN}/malla/operator" in malla("list")
+    monkeypatch.setenv("COLUMNS", "40")
+    listed = malla("list").splitlines()
+    assert [line.split()[1] for line in listed[1:]] == [f"spiffe://{DOMAIN}/malla/{name}" for name in sorted(MEMBERS)]
+    assert {line.split()[-1] for line in listed[1:]} == {"good"}
     assert "that of malla.test" in malla("init", status=1)

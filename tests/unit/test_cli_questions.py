@@ -31,6 +31,25 @@ def test_a_malformed_line_is_named(tmp_path):
         read_questions(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"document": "a.md"}', "it has no `question`."),
+        ('{"question": "", "document": "a.md"}', "`question`: String should"),
+        ('{"question": "¿?", "document": "a.md", "answers": [7]}', "`answers.0`: Input should"),
+        ('{"question": "¿?"}', "no question: it names no document"),
+        ("{", "no question: Invalid JSON"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told_with_its_field(tmp_path, line, said):
+    path = tmp_path / "questions.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(CliError) as told:
+        read_questions(path)
+    assert said in str(told.value)
+    assert "error," not in str(told.value)
+
+
 @pytest.mark.parametrize("text", [None, "", "\n"])
 def test_a_file_without_questions(tmp_path, text):
     path = tmp_path / "questions.jsonl"

@@ -61,6 +61,17 @@ def test_what_is_listed_is_no_token(malla, home):
         assert not path.is_file() or token.rpartition(".")[2] not in path.read_text()
 
 
+def test_a_list_breaks_no_word_in_a_narrow_terminal(malla, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "malla token create" in malla("list")
+    malla("create", "--tenant", "acme-centro", "--tier", "enterprise", "--subject", "ana@example.com")
+    [row] = malla("list", "--json")["tokens"]
+    first, second = malla("list").splitlines()
+    assert first.split()[:2] == [row["jti"], "good,"]
+    assert second.strip() == "acme-centro, enterprise: read write chat admin, held by ana@example.com"
+    assert max(len(first), len(second)) <= 80
+
+
 @pytest.mark.parametrize("how", ["id", "token", "stdin", "tenant"])
 def test_a_token_is_revoked(malla, home, monkeypatch, how):
     token = malla("create", "--tenant", "acme").strip()

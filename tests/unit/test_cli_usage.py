@@ -36,6 +36,21 @@ def test_sums_by_day_and_model_and_of_all():
     assert lines[3] == ["all", "~1,000", "~207", "~1,207", "0.5000"]
 
 
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        (0, "0.0000"),
+        (0.0000001, "<0.000001"),
+        (0.0000184, "0.000018"),
+        (0.0004, "0.000400"),
+        (0.0123, "0.0123"),
+        (12, "12.0000"),
+    ],
+)
+def test_a_cost_is_never_shown_as_nothing(cost: float, said: str):
+    assert shown(record_table([UsageRecord(stage="answer", model="m", cost=cost)]))[1].split()[-1] == said
+
+
 def budget(**fields: object) -> Budget:
     return Budget.model_validate({"token_type": "llm", "period": "day", "limit": 1000, **fields})
 

@@ -65,6 +65,8 @@ def test_a_status_carries_the_error_and_ends_with_the_http_body(error: MallaErro
 def test_an_error_comes_back_from_the_wire_as_it_was(error: MallaError):
     back = from_rpc_error(as_rpc_error(error), "embedding server")
     assert (back.code, back.reason, back.message, back.details) == (error.code, error.reason, error.message, error.details)
+    assert isinstance(back, errors.RemoteError)
+    assert back.request_id == "r1"
 
 
 def test_every_exception_is_covered_here():

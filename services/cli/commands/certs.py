@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from common.certs import LEAF_LIFETIME, Authority, Issued, authority_folder, issued_in, leaf_folder, renew_due
 from common.proxy import MEMBERS
@@ -97,17 +96,26 @@ def _show(rows: list[Issued], verb: str, as_json: bool) -> None:
     if not rows:
         console().print(f"No certificate {verb}.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("service", "id", "expires", "state"):
-        table.add_column(column, overflow="fold")
-    for row in (_row(one, now) for one in rows):
-        table.add_row(row["service"], row["spiffe_id"], row["expires_at"], row["state"])
-    console().print(table)
+    _print_whole([("service", "id", "expires (UTC)", "state"), *(_cells(one, now) for one in rows)])
+
+
+def _cells(one: Issued, now: datetime) -> tuple[str, ...]:
+    return one.member, one.spiffe_id, f"{one.expires.astimezone(UTC):%Y-%m-%d %H:%M}", _state(one, now)
+
+
+def _print_whole(rows: list[tuple[str, ...]]) -> None:
+    """Prints columns that a narrow terminal neither cuts nor folds: ids are there to be copied."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        console().print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _row(one: Issued, now: datetime) -> dict[str, Any]:
-    state = "expired" if one.expires <= now else "renew soon" if one.is_due(now) else "good"
-    return {"service": one.member, "spiffe_id": one.spiffe_id, "expires_at": _time(one.expires), "state": state}
+    return {"service": one.member, "spiffe_id": one.spiffe_id, "expires_at": _time(one.expires), "state": _state(one, now)}
+
+
+def _state(one: Issued, now: datetime) -> str:
+    return "expired" if one.expires <= now else "renew soon" if one.is_due(now) else "good"
 
 
 def _time(moment: datetime) -> str:

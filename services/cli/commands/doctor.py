@@ -28,13 +28,24 @@ def doctor(
 ) -> None:
     """Check everything and say what to do. Exit status 1 if something is wrong."""
     found = asyncio.run(_examined(settings_for(data_dir), tenant, spend=spend, show=not as_json))
-    wrong = [finding for _name, finding in found if finding.outcome is Outcome.FAILED]
-    message = f"{len(wrong)} of {len(found)} findings are failures." if wrong else f"All is well: {len(found)} findings."
+    worst, message = _summary([finding.outcome for _name, finding in found])
+    success = worst is not Outcome.FAILED
     if as_json:
-        print_json({"success": not wrong, "message": message, "findings": [_row(name, finding) for name, finding in found]})
+        print_json({"success": success, "message": message, "findings": [_row(name, finding) for name, finding in found]})
     else:
-        console().print(message, style="red" if wrong else "green")
-    raise typer.Exit(1 if wrong else 0)
+        console().print(message, style=_STYLES[worst])
+    raise typer.Exit(0 if success else 1)
+
+
+def _summary(outcomes: list[Outcome]) -> tuple[Outcome, str]:
+    """Returns the worst outcome, and all of them in a line."""
+    failures, warnings, all_of_them = outcomes.count(Outcome.FAILED), outcomes.count(Outcome.WARNING), len(outcomes)
+    if failures:
+        also = f", {warnings} are warnings" if warnings else ""
+        return Outcome.FAILED, f"{failures} of {all_of_them} findings are failures{also}."
+    if warnings:
+        return Outcome.WARNING, f"Nothing has failed; {warnings} of {all_of_them} findings are warnings."
+    return Outcome.OK, f"All is well: {all_of_them} findings."
 
 
 async def _examined(settings: CliSettings, tenant: str, *, spend: bool, show: bool) -> list[tuple[str, Finding]]:

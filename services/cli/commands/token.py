@@ -67,16 +67,15 @@ def list_tokens(
     if as_json:
         print_json({"success": True, "message": f"{len(rows)} tokens", "tokens": rows})
         return
-    from rich.table import Table  # making a token, which scripts do, needs none
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True, min_width=32)  # whole, for it is what `revoke` takes
-    for column in ("tenant", "tier", "scopes", "subject", "expires", "state"):
-        table.add_column(column, overflow="fold")
+    out = console()
+    if not rows:
+        out.print("No token made here is left. Make one: malla token create --tenant NAME")
     for row in rows:
-        scopes = " ".join(row["scopes"])
-        table.add_row(row["jti"], row["tenant"], row["tier"], scopes, row["subject"], row["expires_at"], row["state"])
-    console().print(table)
+        # No table: beside an id, which is what `revoke` takes, a terminal has no room for all of them.
+        expires = datetime.fromisoformat(row["expires_at"])
+        out.print(f"{row['jti']}  {row['state']}, expires {expires:%Y-%m-%d %H:%M} UTC")
+        held = f", held by {row['subject']}" if row["subject"] else ""
+        out.print(f"    {row['tenant']}, {row['tier']}: {' '.join(row['scopes'])}{held}", style="dim")
 
 
 def _row(one: IssuedToken, revoked: frozenset[str], signers: set[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from services.cli.launcher.ports import PortTakenError
 from services.cli.launcher.run import run_mesh
 from services.cli.launcher.state import SUPERVISOR, MeshState, read_state
 from services.cli.launcher.supervisor import FIRST_TENANT, StartError
+from services.cli.notices import notices
 from services.cli.output import CliError, JsonFlag, console, print_json
 
 _MOST_REPLICAS = 64
@@ -76,7 +77,7 @@ def _checked(values: list[str]) -> dict[str, int]:
 
 
 def show_mesh(state: MeshState, as_json: bool) -> None:
-    """Says where everything is."""
+    """Says where everything is, and what works less well than it could."""
     rows = mesh_facts(state)
     if as_json:
         print_json(rows)
@@ -96,12 +97,14 @@ def show_mesh(state: MeshState, as_json: bool) -> None:
     width = max(len(label) for label in labels.values())
     for name, label in labels.items():
         out.print(f"  {label.ljust(width)}  {rows[name]}")
+    for notice in rows["notices"]:
+        out.print(f"\n{notice}", style="yellow")
     suffix = "" if state.data_dir == settings_for(None).home else f" --data-dir {state.data_dir}"
     out.print(f"\nNext: malla ingest FOLDER --collection NAME{suffix}   ·   malla status{suffix}   ·   malla down{suffix}")
 
 
 def mesh_facts(state: MeshState) -> dict[str, Any]:
-    """Returns where everything is."""
+    """Returns where everything is, and what works less well than it could."""
     supervisor = state.process(SUPERVISOR)
     return {
         "success": True,
@@ -118,4 +121,5 @@ def mesh_facts(state: MeshState) -> dict[str, Any]:
         "tenant": FIRST_TENANT,
         "token": state.token,
         "ports": state.ports,
+        "notices": notices(),
     }
