@@ -1,10 +1,11 @@
 """What streaming an answer costs: CPU per 1,000 tokens and the delay of the first token, Malla against a FastAPI relay.
 
-Both relay 200-token answers of one upstream in the same run, to concurrent clients that read server-sent events. Malla's figure
+Both relay 200-token answers of one upstream to concurrent clients that read server-sent events, and take turns, so that a busy
+machine slows both; figures are medians over the rounds, and a ratio is of neighbours in time. Malla's figure
 is summed over Envoy and every process of the mesh, and includes conversation history, storing turns and numbering events; the
 FastAPI relay does none of that.
 
-Run: python bench/relay.py [--seconds 10] [--litellm PYTHON]    PYTHON: of an environment that has litellm[proxy]
+Run: python bench/relay.py [--seconds 8] [--rounds 3] [--litellm PYTHON]    PYTHON: of an environment that has litellm[proxy]
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import httpx
 from peers.machine import cpu_s, free_port
@@ -152,38 +154,70 @@ async def load(relay: Relay, clients: int, seconds: float) -> tuple[list[float],
     return delays, len(delays), events
 
 
-def measure(relay: Relay, clients: int, seconds: float) -> None:
-    """Prints one row."""
-    asyncio.run(load(relay, clients, 2))
+class Cost(NamedTuple):
+    """What a relay took in one round.
+
+    Attributes:
+        cpu_ms: CPU per 1,000 tokens.
+        rate: Tokens a second.
+        first_ms: The first token's delay.
+        events: Of one answer.
+    """
+
+    cpu_ms: float
+    rate: float
+    first_ms: float
+    events: float
+
+
+def measured(relay: Relay, clients: int, seconds: float) -> Cost:
+    """Returns what one round took."""
     before = cpu_s(relay.pids)
     delays, answers, events = asyncio.run(load(relay, clients, seconds))
-    spent_ms = (cpu_s(relay.pids) - before) * 1000
-    tokens = answers * TOKENS
-    cost_ms, rate = spent_ms / tokens * 1000, tokens / seconds
-    print(f"  {relay.name:32} {cost_ms:8.0f} {rate:10.0f} {median(delays):12.1f} {events / answers:10.0f}")
+    spent_ms, tokens = (cpu_s(relay.pids) - before) * 1000, answers * TOKENS
+    return Cost(spent_ms / tokens * 1000, tokens / seconds, median(delays), events / answers)
+
+
+def compare(relays: list[Relay], clients: int, seconds: float, rounds: int) -> None:
+    """Prints a row a relay: medians over the rounds, and the CPU as a share of the first one's in the same round."""
+    for relay in relays:
+        asyncio.run(load(relay, clients, 2))
+    costs = [[measured(relay, clients, seconds) for relay in relays] for _ in range(rounds)]
+    print(f"  {'relay':32} {'ms CPU/1k':>9} {'ratio':>6} {'tokens/s':>10} {'first tok ms':>12} {'events':>8}")
+    for i, relay in enumerate(relays):
+        cost = Cost(*(median(column) for column in zip(*(row[i] for row in costs), strict=True)))
+        ratio = median(row[i].cpu_ms / row[0].cpu_ms for row in costs)
+        print(f"  {relay.name:32} {cost.cpu_ms:9.0f} {ratio:6.2f} {cost.rate:10.0f} {cost.first_ms:12.1f} {cost.events:8.0f}")
+
+
+@contextmanager
+def relays_of(upstream: str, litellm_python: str | None) -> Iterator[list[Relay]]:
+    """Runs every relay in front of an upstream."""
+    port = free_port()
+    with ExitStack() as stack:
+        pid = stack.enter_context(process(str(HERE / "peers" / "fastapi_relay.py"), str(port), upstream, port=port))
+        relays = [Relay("FastAPI + groq SDK", f"http://127.0.0.1:{port}/chat", {}, [pid])]
+        if litellm_python:
+            relays.append(stack.enter_context(litellm(litellm_python, upstream)))
+        yield [*relays, stack.enter_context(mesh(upstream))]
 
 
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--litellm", metavar="PYTHON", help="a Python whose environment has litellm[proxy]: one more peer")
     given = parser.parse_args()
-    seconds = given.seconds
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for title, pause_ms, clients in (("a fast upstream, 16 clients", 0, 16), ("5 ms between tokens, 8 clients", 5, 8)):
-        upstream_port, peer_port = free_port(), free_port()
-        upstream = f"http://127.0.0.1:{upstream_port}"
-        print(f"\n{title}\n  {'relay':32} {'ms CPU/1k':>8} {'tokens/s':>10} {'first tok ms':>12} {'events':>10}")
-        with process(str(HERE / "peers" / "upstream.py"), str(upstream_port), str(pause_ms), port=upstream_port):
-            peer = str(HERE / "peers" / "fastapi_relay.py")
-            with process(peer, str(peer_port), upstream, port=peer_port) as pid:
-                measure(Relay("FastAPI + groq SDK", f"http://127.0.0.1:{peer_port}/chat", {}, [pid]), clients, seconds)
-            if given.litellm:
-                with litellm(given.litellm, upstream) as relay:
-                    measure(relay, clients, seconds)
-            with mesh(upstream) as relay:
-                measure(relay, clients, seconds)
+        port = free_port()
+        print(f"\n{title}")
+        with (
+            process(str(HERE / "peers" / "upstream.py"), str(port), str(pause_ms), port=port),
+            relays_of(f"http://127.0.0.1:{port}", given.litellm) as relays,
+        ):
+            compare(relays, clients, given.seconds, given.rounds)
 
 
 if __name__ == "__main__":
