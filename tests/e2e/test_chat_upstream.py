@@ -208,12 +208,16 @@ class OneByteASecond:
         return b"".join(iter(lambda: self.socket.recv(65_536), b""))
 
 
+def answered(http: httpx.Client, session: str) -> bool:
+    return bool(http.post(CHAT, json=message(session)).json()["answer"])
+
+
 def test_clients_that_read_a_byte_a_second_cost_no_memory_and_hold_nobody_up(
     http: httpx.Client, mesh_before: Mesh, upstream: Upstream, on_the_way: list[int]
 ) -> None:
     upstream.then(ENDLESS)
     sse(http, f"{CHAT}/stream", message("warm"))  # whatever is kept for good is there now
-    before = memory_bytes(on_the_way)
+    before, asked = memory_bytes(on_the_way), len(upstream.chats)
     upstream.then(*[ENDLESS] * CLIENTS)
     with ExitStack() as stack:
         slow = []
@@ -221,12 +225,16 @@ def test_clients_that_read_a_byte_a_second_cost_no_memory_and_hold_nobody_up(
             slow.append(OneByteASecond(mesh_before, f"slow-{number}"))
             stack.callback(slow[-1].socket.close)
             assert slow[-1].socket.recv(1) == b"H"  # it is being answered
+        eventually(lambda: len(upstream.chats) == asked + CLIENTS, within_s=20, what="the model talks to each of them")
         most = 0
         for second in range(3):
             for client in slow:
                 assert len(client.socket.recv(1)) == 1
             most = max(most, memory_bytes(on_the_way))
-            assert http.post(CHAT, json=message(f"quick-{second}")).json()["answer"], "others are answered meanwhile"
+            # Not at the first try on a machine so busy that the model's second for a first token is over before it is heard.
+            eventually(
+                lambda second=second: answered(http, f"quick-{second}"), within_s=20, what="others are answered meanwhile"
+            )
             time.sleep(1)  # what is tested: a byte a second
         assert most - before < MOST_GROWTH_BYTES, f"{(most - before) / MIB:.0f} MiB"
         last = slow[0].rest().rpartition(b"data: ")[2]

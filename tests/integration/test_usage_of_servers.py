@@ -49,7 +49,8 @@ async def test_each_batch_has_its_row(store: Store, store_settings: StoreSetting
         await bench.collection()
         job = await bench.ingested(LINES)
         found = await rows(accounting)
-        assert [row.idempotency_key for row in found] == [f"{job.job_id}/1/{i}/ingestion_embedding" for i in (0, 2, 4)]
+        # One batch is computed while the one before is stored, so two may be counted in either order.
+        assert sorted(row.idempotency_key for row in found) == [f"{job.job_id}/1/{i}/ingestion_embedding" for i in (0, 2, 4)]
         assert {(row.operation, row.stage, row.token_type) for row in found} == {("batch", "ingestion_embedding", "embedding")}
         assert sum(row.total_tokens for row in found) == sum(
             len(text.split()) for call in bench.embedder.calls for text in call
@@ -79,8 +80,8 @@ async def test_a_batch_that_is_embedded_again_counts_once(store: Store, store_se
         await bench.collection()
         job = await bench.ingested(LINES)
         assert job.attempts == 2
-        assert len(bench.embedder.calls) == 4, "one batch twice"
-        assert [key.split("/")[2] for key in accounts.rows] == ["0", "2", "4"]
+        assert 4 <= len(bench.embedder.calls) <= 5, "the batch twice, and the one after it where it was under way"
+        assert sorted(key.split("/")[2] for key in accounts.rows) == ["0", "2", "4"]
         assert accounts.open == []
 
 
@@ -99,7 +100,7 @@ async def test_part_of_a_batch_is_still_that_batch(store: Store, store_settings:
         await bench.store.rows("acme", "chunks").insert({**row, "chunk_id": "doc:1:2", "model": "fake-words"})
         bench.embedder.release()
         await bench.ended(accepted.job_id)
-        assert [key.split("/")[2] for key in accounts.rows] == ["0", "2", "4"]
+        assert sorted(key.split("/")[2] for key in accounts.rows) == ["0", "2", "4"]
         assert [len(call) for call in bench.embedder.calls] == [2, 2, 1, 1]
 
 
@@ -133,7 +134,10 @@ async def test_a_job_over_budget_waits_with_its_reason_and_loses_nothing(
         assert (job.error.type, job.error.code) == ("BUDGET_EXCEEDED", "RESOURCE_EXHAUSTED")
         assert job.error.details["limit"] == 45
         assert job.error.details["resets_at"]
-        assert len(await rows(accounting)) == 1, "the first batch fitted"
+        found = await rows(accounting)
+        # The second batch did not fit; the third, which is small and computed beside it, may have.
+        assert [key.split("/")[2] for key in sorted(row.idempotency_key for row in found)] in (["0"], ["0", "4"])
+        assert sum(row.total_tokens for row in found) <= 45
     # Somebody raises the budget: the job is not told, it looks.
     await store.all_tenants("jobs").update({"_id": accepted.job_id}, {"$set": {"available_at": 0}})
     async with accounted(store, tmp_path, small(10_000)) as accounting, ingestion(settings, store, accounting) as bench:
