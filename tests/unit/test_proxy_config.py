@@ -25,10 +25,10 @@ from common.proxy import (
     ProxyConfig,
     Service,
     command,
-    main,
     path_pattern,
     render,
 )
+from common.proxy.__main__ import main
 from common.settings import DESCRIPTORS
 from common.tokens import KeyRing
 
