@@ -21,6 +21,7 @@ from services.cli.launcher.ports import choose_ports
 from services.cli.launcher.procfs import Process
 from services.cli.launcher.spec import ProcessSpec, Variant
 from services.cli.launcher.state import ProcessPhase
+from tests.fakes.launched import ANSWER
 
 LISTEN = (
     "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); "
@@ -199,16 +200,6 @@ SERVE = (
     "import http.server, sys; "
     "http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()"
 )
-SHARE = """
-import os, socket, sys
-with socket.socket() as listener:
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind(("127.0.0.1", int(sys.argv[1])))
-    listener.listen()
-    while True:
-        with listener.accept()[0] as caller:
-            caller.sendall(str(os.getpid()).encode())
-"""
 
 
 async def test_one_that_hangs_is_killed_and_started_again(launch):
@@ -227,7 +218,7 @@ async def test_a_restart_hands_the_port_over_without_a_gap(launch):
     async def drain(replaced):
         drained.append(replaced)
 
-    process = launch(code=SHARE, is_shareable=True, before_stop=drain)
+    process = launch(code=ANSWER, is_shareable=True, before_stop=drain)
     first = await ready(process)
     answers, enough = [], asyncio.Event()
 
@@ -269,7 +260,7 @@ async def test_a_restart_where_the_port_cannot_be_shared(launch):
 async def test_where_the_new_one_does_not_start_the_old_one_goes_on(launch, tmp_path):
     marker = tmp_path / "started"
     once = f"import pathlib, sys; p = pathlib.Path({str(marker)!r}); p.exists() and sys.exit(5); p.touch()\n"
-    process = launch(code=once + SHARE, is_shareable=True)
+    process = launch(code=once + ANSWER, is_shareable=True)
     first = await ready(process)
     with pytest.raises(RestartError, match=r"status 5.*the old one goes on"):
         await process.restart()
