@@ -1,9 +1,10 @@
 """What streaming an answer costs: CPU per 1,000 tokens and the delay of the first token, Malla against a FastAPI relay.
 
 Both relay 200-token answers of one upstream to concurrent clients that read server-sent events, and take turns, so that a busy
-machine slows both; figures are medians over the rounds, and a ratio is of neighbours in time. Malla's figure
-is summed over Envoy and every process of the mesh, and includes conversation history, storing turns and numbering events; the
-FastAPI relay does none of that.
+machine slows both; figures are medians over the rounds, and a ratio is of neighbours in time. Malla's figure is summed over
+Envoy and every process of the mesh, and includes conversation history, storing turns and numbering events; the FastAPI relay
+does none of that. `own code` leaves out what the kernel spends for the processes: more of them, more of it, the most on nested
+virtual machines.
 
 Run: python bench/relay.py [--seconds 8] [--rounds 3] [--litellm PYTHON]    PYTHON: of an environment that has litellm[proxy]
 """
@@ -29,7 +30,7 @@ from statistics import median
 from typing import NamedTuple
 
 import httpx
-from peers.machine import cpu_s, free_port
+from peers.machine import cpu, free_port
 
 HERE = Path(__file__).parent
 MALLA = Path(sys.executable).with_name("malla")
@@ -159,12 +160,14 @@ class Cost(NamedTuple):
 
     Attributes:
         cpu_ms: CPU per 1,000 tokens.
+        own_ms: Of it, in the processes' own code; the rest is the kernel's.
         rate: Tokens a second.
         first_ms: The first token's delay.
         events: Of one answer.
     """
 
     cpu_ms: float
+    own_ms: float
     rate: float
     first_ms: float
     events: float
@@ -172,22 +175,28 @@ class Cost(NamedTuple):
 
 def measured(relay: Relay, clients: int, seconds: float) -> Cost:
     """Returns what one round took."""
-    before = cpu_s(relay.pids)
+    before = cpu(relay.pids)
     delays, answers, events = asyncio.run(load(relay, clients, seconds))
-    spent_ms, tokens = (cpu_s(relay.pids) - before) * 1000, answers * TOKENS
-    return Cost(spent_ms / tokens * 1000, tokens / seconds, median(delays), events / answers)
+    after, tokens = cpu(relay.pids), answers * TOKENS
+    all_ms, own_ms = ((a - b) * 1_000_000 / tokens for a, b in zip(after, before, strict=True))
+    return Cost(all_ms, own_ms, tokens / seconds, median(delays), events / answers)
 
 
 def compare(relays: list[Relay], clients: int, seconds: float, rounds: int) -> None:
-    """Prints a row a relay: medians over the rounds, and the CPU as a share of the first one's in the same round."""
+    """Prints a row a relay: medians over the rounds, each CPU beside its share of the first one's in the same round."""
     for relay in relays:
         asyncio.run(load(relay, clients, 2))
     costs = [[measured(relay, clients, seconds) for relay in relays] for _ in range(rounds)]
-    print(f"  {'relay':32} {'ms CPU/1k':>9} {'ratio':>6} {'tokens/s':>10} {'first tok ms':>12} {'events':>8}")
+    heads = f"{'ms CPU/1k':>9} {'ratio':>6} {'own code':>9} {'ratio':>6} {'tokens/s':>9} {'first tok ms':>12} {'events':>7}"
+    print(f"  {'relay':32} {heads}")
     for i, relay in enumerate(relays):
         cost = Cost(*(median(column) for column in zip(*(row[i] for row in costs), strict=True)))
         ratio = median(row[i].cpu_ms / row[0].cpu_ms for row in costs)
-        print(f"  {relay.name:32} {cost.cpu_ms:9.0f} {ratio:6.2f} {cost.rate:10.0f} {cost.first_ms:12.1f} {cost.events:8.0f}")
+        own_ratio = median(row[i].own_ms / row[0].own_ms for row in costs)
+        print(
+            f"  {relay.name:32} {cost.cpu_ms:9.0f} {ratio:6.2f} {cost.own_ms:9.0f} {own_ratio:6.2f}"
+            f" {cost.rate:9.0f} {cost.first_ms:12.1f} {cost.events:7.0f}"
+        )
 
 
 @contextmanager

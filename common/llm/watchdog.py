@@ -9,8 +9,8 @@ from types import TracebackType
 class Watchdog:
     """Ends a wait in which nothing useful was heard for too long, with TimeoutError.
 
-    Use it as a context manager around the stream, and `waiting` around each wait. What the stream's reader does between two
-    waits takes as long as it takes.
+    Use it as a context manager around the stream, and `waiting` around each wait, both in the same task. What the stream's
+    reader does between two waits takes as long as it takes.
 
     Attributes:
         limit_s: How long is waited at present.
@@ -21,7 +21,9 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + limit_s
         self._timer: asyncio.TimerHandle | None = None
-        self._waiter: asyncio.Task[object] | None = None
+        # Asked once: every question who runs costs a system call.
+        self._task: asyncio.Task[object] | None = None
+        self._waiting = False
         self._barked = False
         self._wait = _Wait(self)
 
@@ -40,6 +42,7 @@ class Watchdog:
         return self._wait
 
     def __enter__(self) -> Watchdog:
+        self._task = asyncio.current_task()
         self._timer = self._loop.call_at(self._until, self._look)
         return self
 
@@ -51,9 +54,9 @@ class Watchdog:
         now = self._loop.time()
         if now < self._until:
             self._timer = self._loop.call_at(self._until, self._look)
-        elif self._waiter is not None:
+        elif self._waiting and self._task is not None:
             self._barked = True
-            self._waiter.cancel()
+            self._task.cancel()
         else:
             # The stream's reader is busy with what it heard; `heard` follows.
             self._timer = None
@@ -66,13 +69,14 @@ class _Wait:
         self._watchdog = watchdog
 
     def __enter__(self) -> None:
-        self._watchdog._waiter = asyncio.current_task()
+        self._watchdog._waiting = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         watchdog = self._watchdog
-        task, watchdog._waiter = watchdog._waiter, None
+        watchdog._waiting = False
         if watchdog._barked:
             watchdog._barked = False
+            task = watchdog._task
             # Cancelled by the watchdog alone, not by a caller who leaves as well.
             if task is not None and task.uncancel() == 0 and kind in (None, asyncio.CancelledError):
                 raise TimeoutError from error
