@@ -23,8 +23,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -173,20 +175,30 @@ class Cost(NamedTuple):
     events: float
 
 
-def measured(relay: Relay, clients: int, seconds: float) -> Cost:
-    """Returns what one round took."""
+def read(relay: Relay, clients: int, seconds: float) -> tuple[list[float], int, int]:
+    """What `load` returns, for a process to run."""
+    return asyncio.run(load(relay, clients, seconds))
+
+
+def measured(relay: Relay, clients: int, seconds: float, crowd: Executor) -> Cost:
+    """Returns what one round took. One client reads here and tells the delay, the others in a process of their own.
+
+    Whoever reads for sixteen finds most tokens waiting, and would measure itself.
+    """
     before = cpu(relay.pids)
-    delays, answers, events = asyncio.run(load(relay, clients, seconds))
+    others = crowd.submit(read, relay, clients - 1, seconds)
+    delays, answers, events = read(relay, 1, seconds)
+    answers, events = answers + others.result()[1], events + others.result()[2]
     after, tokens = cpu(relay.pids), answers * TOKENS
     all_ms, own_ms = ((a - b) * 1_000_000 / tokens for a, b in zip(after, before, strict=True))
     return Cost(all_ms, own_ms, tokens / seconds, median(delays), events / answers)
 
 
-def compare(relays: list[Relay], clients: int, seconds: float, rounds: int) -> None:
+def compare(relays: list[Relay], clients: int, seconds: float, rounds: int, crowd: Executor) -> None:
     """Prints a row a relay: medians over the rounds, each CPU beside its share of the first one's in the same round."""
     for relay in relays:
-        asyncio.run(load(relay, clients, 2))
-    costs = [[measured(relay, clients, seconds) for relay in relays] for _ in range(rounds)]
+        crowd.submit(read, relay, clients, 2).result()
+    costs = [[measured(relay, clients, seconds, crowd) for relay in relays] for _ in range(rounds)]
     heads = f"{'ms CPU/1k':>9} {'ratio':>6} {'own code':>9} {'ratio':>6} {'tokens/s':>9} {'first tok ms':>12} {'events':>7}"
     print(f"  {'relay':32} {heads}")
     for i, relay in enumerate(relays):
@@ -225,8 +237,9 @@ def main() -> None:
         with (
             process(str(HERE / "peers" / "upstream.py"), str(port), str(pause_ms), port=port),
             relays_of(f"http://127.0.0.1:{port}", given.litellm) as relays,
+            ProcessPoolExecutor(1, get_context("spawn")) as crowd,
         ):
-            compare(relays, clients, given.seconds, given.rounds)
+            compare(relays, clients, given.seconds, given.rounds, crowd)
 
 
 if __name__ == "__main__":

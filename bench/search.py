@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import faiss
@@ -151,7 +152,7 @@ def dense(rows: Vectors, asked: Vectors) -> FaissIndex:
     index = FaissIndex(DIMENSIONS)
     index.stage(np.arange(count), rows, [])()
     if index.outgrown:
-        index = index.beside()()
+        index = index.beside(nullcontext)
     made = f"{size(index.size_bytes)}, {index._lists or 'no'} lists, made in {time.perf_counter() - began:.1f} s"
     found = [list(index.search(row, CANDIDATES, None)) for row in asked]
     line("ours", p50_p99(lambda n: index.search(asked[n], CANDIDATES, None)), recall(found, best.tolist()), made)
