@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import UnreadableDocumentError, UnsupportedContentError
 from services.ingestion.adapters.extraction import extract
-from services.ingestion.adapters.markdown import with_marked_headings, without_front_matter, without_images
+from services.ingestion.adapters.markdown import with_marked_headings, without_escapes, without_front_matter, without_images
 from services.ingestion.domain.formats import CSV, DOCX, HTML, JSON, MARKDOWN, PPTX, XLSX, content_type_of, settled_type
 from tests.fakes.files import docx, pptx, xlsx
 
@@ -81,6 +81,70 @@ def test_tabs_and_hyphens_of_a_word_file_part_words():
     data = changed(docx("Cuota:@399 Wi~Fi"), "word/document.xml", "@", "</w:t><w:tab/><w:t>")
     data = changed(data, "word/document.xml", "~", "</w:t><w:noBreakHyphen/><w:t>")
     assert extract(data, DOCX).text.strip() == "Cuota: 399 Wi-Fi"
+
+
+def test_what_xml_escapes_is_in_the_text_of_a_word_file():
+    data = docx("AT&amp;T: 3 &lt; 5 &gt; 2, &quot;s&#237;&quot;, d&apos;Or, &#x26;, &#38;lt;", heading="R&amp;D")
+    extracted = extract(data, DOCX)
+    assert extracted.text.strip() == '## R&D\n\nAT&T: 3 < 5 > 2, "sí", d\'Or, &, &lt;'
+    assert extracted.title == "R&D"
+
+
+def test_a_table_of_a_word_file_has_no_escapes():
+    cells = "".join(
+        f"<w:tc><w:p><w:r><w:rPr><w:b/></w:rPr><w:t>{cell}</w:t></w:r></w:p></w:tc>" for cell in ("Plan_A", "2*3", "x|y")
+    )
+    data = changed(
+        docx("TABLA"), "word/document.xml", "<w:p><w:r><w:t>TABLA</w:t></w:r></w:p>", f"<w:tbl><w:tr>{cells}</w:tr></w:tbl>"
+    )
+    header = extract(data, DOCX).text.strip().splitlines()[0]
+    assert header.replace("**", "") == "| Plan_A | 2*3 | x\\|y |"
+
+
+def test_punctuation_of_a_word_file_is_read_as_it_was_written():
+    data = docx(
+        "1. Uno, a_b c*d [nota] ~aprox~ $5",
+        "- guion",
+        "+34 600",
+        "C:\\_dir\\x.txt",
+        "\\\\server\\share",
+        "https://x.mx/a_b?c=1&amp;d=2",
+    )
+    assert extract(data, DOCX).text.split("\n\n") == [
+        "1. Uno, a_b c*d [nota] ~aprox~ $5",
+        "- guion",
+        "+34 600",
+        "C:\\_dir\\x.txt",
+        "\\\\server\\share",
+        "https://x.mx/a_b?c=1&d=2\n",
+    ]
+
+
+def test_punctuation_of_slides_and_sheets_is_read_as_it_was_written():
+    assert extract(pptx(("T&amp;T", "1. a_b *c* &lt;d&gt;")), PPTX).text.strip() == "## T&T\n\n1. a_b *c* <d>"
+    assert extract(xlsx({"a_b (1)": [["x_y", "AT&amp;T *"]]}), XLSX).text.startswith("## a_b (1)\n\n| x_y | AT&T * |")
+
+
+def test_punctuation_of_a_web_page_and_of_data_is_read_as_it_was_written():
+    page = b"<p>C:\\_tmp\\*.log</p><pre>a\\.b\\_c</pre><table><tr><th>a_b</th><th>c|d</th></tr><tr><td>2*3</table>"
+    text = extract(page, HTML).text
+    assert text.startswith("C:\\_tmp\\*.log\n\n```\na\\.b\\_c\n```\n\n| a_b | c\\|d |")
+    assert "2*3" in text
+    assert "| C:\\_tmp\\*.log | a\\|b |" in extract(b"ruta,x\nC:\\_tmp\\*.log,a|b\n", CSV).text
+    assert extract(b'{"x_y": "2*3 <b> C:\\\\_tmp"}', JSON).text.strip() == "x_y: 2*3 <b> C:\\_tmp"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("\\# no heading, \\#3", "\\# no heading, #3"),
+        ("1\\. uno\n 2\\) dos", "1. uno\n 2) dos"),
+        ("```\na\\_b\n```\nc\\_d `e\\_f`", "```\na\\_b\n```\nc_d `e\\_f`"),
+        ("a \\| b \\\\ c \\d", "a \\| b \\ c \\d"),
+    ],
+)
+def test_escapes_are_removed_where_that_changes_nothing_else(text, read):
+    assert without_escapes(text) == read
 
 
 def test_a_hidden_sheet_is_not_read_and_that_is_told():

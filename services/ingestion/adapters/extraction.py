@@ -13,8 +13,13 @@ import kreuzberg
 from common.errors import UnreadableDocumentError
 from services.ingestion.adapters.decoding import decode
 from services.ingestion.adapters.mail import read_mail
-from services.ingestion.adapters.markdown import with_marked_headings, without_front_matter, without_images
-from services.ingestion.adapters.office import has_notes, hidden_sheets, with_tabs
+from services.ingestion.adapters.markdown import (
+    with_marked_headings,
+    without_escapes,
+    without_front_matter,
+    without_images,
+)
+from services.ingestion.adapters.office import has_notes, hidden_sheets, restored, with_all_words
 from services.ingestion.adapters.pdf import read_pdf
 from services.ingestion.domain.errors import DocumentTooLongError
 from services.ingestion.domain.formats import CSV, DOCX, EML, HTML, JSON, MARKDOWN, PDF, PLAIN, PPTX, XLSX
@@ -30,7 +35,6 @@ _NOTES = "\n\nNotes:\n\n"
 _MIDNIGHT = re.compile(r"(?<=\| )(\d{4}-\d\d-\d\d) 00:00:00(?= \|)")
 # By this first line spreadsheet programs tell each other how cells are parted.
 _SEP = re.compile(r"\Asep=.\n", re.IGNORECASE)
-_ESCAPED = re.compile(r"\\([^\w\s])")
 _LONGEST_TITLE = 100
 _LEAST_RECORDS = 2
 
@@ -66,7 +70,7 @@ def _extract(data: bytes, content_type: str, most_characters: int) -> Extracted:
             return records
         data = (_SEP.sub("", text) if content_type == CSV else text).encode()
     elif content_type == DOCX:
-        data = with_tabs(data)
+        data = with_all_words(data)
     # What stands between slides must be something that no document holds.
     marker = f"slide{secrets.token_hex(8)}n"
     try:
@@ -81,7 +85,9 @@ def _extract(data: bytes, content_type: str, most_characters: int) -> Extracted:
         ) from error
     if content_type == XLSX:
         return _sheets(result, hidden_sheets(data))
-    return _slides(result, marker, {}) if content_type == PPTX else _flat(result)
+    if content_type == PPTX:
+        return _slides(result, marker, {})
+    return _flat(result)
 
 
 def _records(text: str) -> Extracted | None:
@@ -126,16 +132,18 @@ def _pdf(data: bytes, most_characters: int) -> Extracted:
 
 
 def _flat(result: kreuzberg.ExtractionResult) -> Extracted:
-    text = without_images(_FRONT_MATTER.sub("", result.content))
+    text = without_escapes(restored(without_images(_FRONT_MATTER.sub("", result.content))))
     return Extracted(text, str(result.metadata.get("title") or "") or _first_heading(text))
 
 
 def _slides(result: kreuzberg.ExtractionResult, marker: str, notes: Mapping[int, str]) -> Extracted:
     """A presentation: its slides, each with what is to be said with it."""
-    slides = _by_slide(result, marker)
+    slides = {number: without_escapes(without_images(text)) for number, text in _by_slide(result, marker).items()}
     slides = {number: "\n\n".join(filter(None, (text, notes.get(number)))) for number, text in slides.items()}
-    pages = [slides.get(number, "") + "\n\n" for number in range(1, max(slides, default=0) + 1)] or [result.content]
-    extracted = _paged([without_images(page) for page in pages], str(result.metadata.get("title") or ""))
+    pages = [slides.get(number, "") + "\n\n" for number in range(1, max(slides, default=0) + 1)] or [
+        without_escapes(result.content)
+    ]
+    extracted = _paged(pages, str(result.metadata.get("title") or ""))
     return extracted if extracted.title else replace(extracted, title=_first_heading(extracted.text))
 
 
@@ -161,15 +169,16 @@ def _sheets(result: kreuzberg.ExtractionResult, hidden: Container[str]) -> Extra
         if headings and headings[0][1] == _plain(name):
             start, _ = headings.pop(0)
             page = text[start : headings[0][0] if headings else len(text)]
-        pages.append("" if name in hidden else page)
+        pages.append("" if name in hidden else without_escapes(page))
     if not names:
-        pages = [text]
+        pages = [without_escapes(text)]
     told = tuple(f"The sheet '{name}' is hidden and was not read." for name in names if name in hidden)
     return replace(_paged(pages, str(result.metadata.get("title") or "")), warnings=told)
 
 
 def _plain(name: str) -> str:
-    return " ".join(_ESCAPED.sub(r"\1", name).split())
+    # No sheet's name has a backslash but those that kreuzberg puts before punctuation.
+    return " ".join(name.replace("\\", "").split())
 
 
 def _first_heading(text: str) -> str:

@@ -11,6 +11,10 @@ _FIELD = re.compile(r"^[\w-]+[ \t]*:", re.MULTILINE)
 _UNDERLINED = re.compile(
     r"(?:\A|(?<=\n\n))(?P<text>(?![ \t#>|*+-]|\d+[.)] |```|~~~)[^\n|]+)\n(?P<line>={2,}|-{2,})[ \t]*(?=\n|\Z)"
 )
+# A character that CommonMark lets a backslash escape; code is left alone, where a backslash is one.
+_ESCAPED = re.compile(
+    r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<before>^ *)?\\(?P<character>[!-/:-@\[-`{-~])", re.MULTILINE | re.DOTALL
+)
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)")
 
 
@@ -31,3 +35,18 @@ def with_marked_headings(text: str) -> str:
 def without_images(text: str) -> str:
     """Returns a Markdown text with what its images are said to show in place of them: where they lie says nothing."""
     return _IMAGE.sub(r"\1", text)
+
+
+def without_escapes(text: str) -> str:
+    """Returns a Markdown text as it is read, without the backslashes that a converter puts before punctuation.
+
+    Kept where the character would mean something else without: | anywhere, # at the start of a line.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        character = found["character"]
+        if found["code"] or character == "|" or (character == "#" and found["before"] is not None):
+            return found[0]
+        return (found["before"] or "") + character
+
+    return _ESCAPED.sub(shown, text)
