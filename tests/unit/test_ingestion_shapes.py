@@ -77,10 +77,19 @@ def test_json_lines_of_which_one_is_broken_are_refused():
         extract(b'{"a": 1}\n{"a": }\n', JSON)
 
 
-def test_tabs_and_hyphens_of_a_word_file_part_words():
-    data = changed(docx("Cuota:@399 Wi~Fi"), "word/document.xml", "@", "</w:t><w:tab/><w:t>")
-    data = changed(data, "word/document.xml", "~", "</w:t><w:noBreakHyphen/><w:t>")
-    assert extract(data, DOCX).text.strip() == "Cuota: 399 Wi-Fi"
+@pytest.mark.parametrize(
+    ("element", "said"),
+    [
+        ("<w:tab/>", " "),
+        ("<w:cr/>", " "),
+        ('<w:ptab w:relativeTo="margin" w:alignment="right"/>', " "),
+        ("<w:br/>", " "),
+        ("<w:noBreakHyphen/>", "-"),
+    ],
+)
+def test_what_parts_words_of_a_word_file_parts_them(element, said):
+    data = changed(docx("Cuota@399"), "word/document.xml", "@", f"</w:t>{element}<w:t>")
+    assert extract(data, DOCX).text.strip() == f"Cuota{said}399"
 
 
 def test_what_xml_escapes_is_in_the_text_of_a_word_file():

@@ -23,6 +23,7 @@ from services.ingestion.adapters.office import has_notes, hidden_sheets, restore
 from services.ingestion.adapters.pdf import read_pdf
 from services.ingestion.domain.errors import DocumentTooLongError
 from services.ingestion.domain.formats import CSV, DOCX, EML, HTML, JSON, MARKDOWN, PDF, PLAIN, PPTX, XLSX
+from services.ingestion.domain.normalising import normalised
 from services.ingestion.domain.texts import Extracted
 
 _TEXT = {PLAIN, MARKDOWN, HTML, CSV, JSON}
@@ -46,7 +47,7 @@ def extract(data: bytes, content_type: str, most_characters: int = 10_000_000) -
         UnreadableDocumentError: The bytes are not of that type, or cannot be decoded.
         DocumentTooLongError: The text is longer than `most_characters`.
     """
-    extracted = _extract(data, content_type, most_characters)
+    extracted = normalised(_extract(data, content_type, most_characters))
     if len(extracted.text) > most_characters:
         raise DocumentTooLongError(
             f"The text is longer than {most_characters:,} characters. Split the file, or raise MALLA_EXTRACT_MAX_CHARACTERS.",

@@ -13,7 +13,7 @@ _UNDERLINED = re.compile(
 )
 # A character that CommonMark lets a backslash escape; code is left alone, where a backslash is one.
 _ESCAPED = re.compile(
-    r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<before>^ *)?\\(?P<character>[!-/:-@\[-`{-~])", re.MULTILINE | re.DOTALL
+    r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<before>^ *)?\\(?P<character>[!-/:-@\[-`{-~])|&#9;", re.MULTILINE | re.DOTALL
 )
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)")
 
@@ -38,13 +38,13 @@ def without_images(text: str) -> str:
 
 
 def without_escapes(text: str) -> str:
-    """Returns a Markdown text as it is read, without the backslashes that a converter puts before punctuation.
+    """Returns a Markdown text as it is read, without the backslashes that a converter puts before punctuation, tabs as spaces.
 
     Kept where the character would mean something else without: | anywhere, # at the start of a line.
     """
 
     def shown(found: re.Match[str]) -> str:
-        character = found["character"]
+        character = found["character"] or " "
         if found["code"] or character == "|" or (character == "#" and found["before"] is not None):
             return found[0]
         return (found["before"] or "") + character

@@ -13,8 +13,9 @@ from html import unescape
 _TEXTS = re.compile(r"word/[^/]+\.xml")
 _WORKBOOK = "xl/workbook.xml"
 _MEDIA = "word/media/"
-# Tabs and hyphens inside a word's run are elements without text, which would join the words around them.
-_UNSAID = ((b"<w:tab/>", b'<w:t xml:space="preserve"> </w:t>'), (b"<w:noBreakHyphen/>", b"<w:t>-</w:t>"))
+# Tabs, line ends and hyphens inside a word's run are elements without text, which would join the words around them.
+_GAP = re.compile(rb"<w:(?:tab|cr|ptab(?: [^<>]*)?)/>")
+_HYPHEN = b"<w:noBreakHyphen/>"
 # kreuzberg drops them: `R&amp;D` is read as `RD` (its issue 1242, never mended under that name). What cannot stand in XML
 # unescaped is carried through by noncharacters of Unicode, which no document holds.
 _ENTITY = re.compile(rb"&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});")
@@ -58,8 +59,7 @@ def _with_all_words(data: bytes) -> bytes:
 
 
 def _said(part: bytes) -> bytes:
-    for element, said in _UNSAID:
-        part = part.replace(element, said)
+    part = _GAP.sub(b'<w:t xml:space="preserve"> </w:t>', part).replace(_HYPHEN, b"<w:t>-</w:t>")
     return _ENTITY.sub(_character, part)
 
 
