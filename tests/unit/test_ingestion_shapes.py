@@ -134,6 +134,13 @@ def test_punctuation_of_slides_and_sheets_is_read_as_it_was_written():
     assert extract(xlsx({"a_b (1)": [["x_y", "AT&amp;T *"]]}), XLSX).text.startswith("## a_b (1)\n\n| x_y | AT&T * |")
 
 
+def test_the_title_of_a_web_page_is_read_as_it_is_shown_and_its_drawings_say_nothing():
+    page = "<html><head><title>Guía &amp; más</title></head><body><p>uno <svg viewBox='0'><title>x</title></svg>dos</p></body></html>"
+    extracted = extract(page.encode(), HTML)
+    assert extracted.title == "Guía & más"
+    assert extracted.text.strip() == "uno dos"
+
+
 def test_punctuation_of_a_web_page_and_of_data_is_read_as_it_was_written():
     page = b"<p>C:\\_tmp\\*.log</p><pre>a\\.b\\_c</pre><table><tr><th>a_b</th><th>c|d</th></tr><tr><td>2*3</table>"
     text = extract(page, HTML).text

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
+from html import unescape
 
 import kreuzberg
 
@@ -34,8 +35,12 @@ _SHEET = re.compile(r"^## (.+)$", re.MULTILINE)
 _NOTES = "\n\nNotes:\n\n"
 # Dates of a workbook come with the time of day, which is midnight where only the day was meant.
 _MIDNIGHT = re.compile(r"(?<=\| )(\d{4}-\d\d-\d\d) 00:00:00(?= \|)")
-# By this first line spreadsheet programs tell each other how cells are parted.
-_SEP = re.compile(r"\Asep=.\n", re.IGNORECASE)
+_UNREAD = {
+    # By this first line spreadsheet programs tell each other how cells are parted.
+    CSV: re.compile(r"\Asep=.\n", re.IGNORECASE),
+    # Of each drawing the words "SVG Image" would stay.
+    HTML: re.compile(r"<svg\b[^<>]*>(?:(?!<svg\b).)*?</svg\s*>", re.IGNORECASE | re.DOTALL),
+}
 _LONGEST_TITLE = 100
 _LEAST_RECORDS = 2
 
@@ -69,7 +74,7 @@ def _extract(data: bytes, content_type: str, most_characters: int) -> Extracted:
             return _markdown(text)
         if content_type == JSON and (records := _records(text)) is not None:
             return records
-        data = (_SEP.sub("", text) if content_type == CSV else text).encode()
+        data = _UNREAD[content_type].sub("", text).encode() if content_type in _UNREAD else text.encode()
     elif content_type == DOCX:
         data = with_all_words(data)
     # What stands between slides must be something that no document holds.
@@ -134,7 +139,8 @@ def _pdf(data: bytes, most_characters: int) -> Extracted:
 
 def _flat(result: kreuzberg.ExtractionResult) -> Extracted:
     text = without_escapes(restored(without_images(_FRONT_MATTER.sub("", result.content))))
-    return Extracted(text, str(result.metadata.get("title") or "") or _first_heading(text))
+    # kreuzberg gives a page's title as it stands in the HTML.
+    return Extracted(text, unescape(str(result.metadata.get("title") or "")) or _first_heading(text))
 
 
 def _slides(result: kreuzberg.ExtractionResult, marker: str, notes: Mapping[int, str]) -> Extracted:
