@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from common.secrets import scrub
+from common.settings import wrong_setting
 from common.telemetry import trace_ids
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -70,6 +71,9 @@ def configure_logging(level: str, libraries: str = "INFO") -> None:
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     # Python would write the traceback itself, unscrubbed: a database's address with its password, for one.
     if issubclass(kind, KeyboardInterrupt):
+        return
+    if setting := wrong_setting(error):  # where it was read is of no use to who has to write it anew
+        logging.getLogger("malla").critical(setting)
         return
     logging.getLogger("malla").critical("the process ends with an uncaught exception", exc_info=(kind, error, trace))
 

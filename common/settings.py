@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.mtls import MeshTls
@@ -43,6 +44,27 @@ class Settings(BaseSettings):
             if isinstance(value, SecretStr):
                 hide(value.get_secret_value())
         return self
+
+
+def wrong_setting(error: BaseException) -> str:
+    """Returns which setting is wrong, by its name in the environment, and why; "" where an error is about none."""
+    if not isinstance(error, ValidationError):
+        return ""
+    kind = next((one for one in _kinds(Settings) if one.__name__ == error.title), None)
+    if kind is None:
+        return ""
+    first = error.errors(include_url=False, include_input=False)[0]
+    why = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"The settings do not fit each other: {why}."
+    name = str(first["loc"][0])
+    return f"The setting {f'MALLA_{name.upper()}' if name in kind.model_fields else name} is wrong: {why}."
+
+
+def _kinds(base: type[Settings]) -> Iterator[type[Settings]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 class MeshSettings(Settings):

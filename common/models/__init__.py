@@ -1,6 +1,7 @@
 """The Python view of the contract: same names and fields as the messages in `proto/`, checked by a test."""
 
-from common.models.base import BaseModel, BaseResponse, CallContext, Error, ErrorResponse, InternalResponse
+from common.base_model import BaseModel
+from common.models.base import BaseResponse, CallContext, Error, ErrorResponse, InternalResponse
 from common.models.chat import (
     Agent,
     AgentResponse,

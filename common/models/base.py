@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-
-class BaseModel(pydantic.BaseModel):
-    """Base of every data model."""
-
-    model_config = ConfigDict(from_attributes=True, arbitrary_types_allowed=True, extra="ignore")
+from common.base_model import BaseModel
 
 
 class BaseResponse(BaseModel):

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from common.models.base import BaseModel, BaseResponse
+from common.base_model import BaseModel
+from common.models.base import BaseResponse
 from common.models.query import Citation
 from common.models.usage import TokenUsage
 
@@ -229,6 +230,7 @@ class ConversationResponse(BaseResponse):
 
     conversation: Conversation | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    next_page_token: str = ""
 
 
 class ConversationsListResponse(BaseResponse):

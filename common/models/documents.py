@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import Field
 
-from common.models.base import BaseModel, BaseResponse, Error, InternalResponse
+from common.base_model import BaseModel
+from common.models.base import BaseResponse, Error, InternalResponse
 
 
 class DocumentState(StrEnum):

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from common.models.base import BaseModel, BaseResponse, InternalResponse
+from common.base_model import BaseModel
+from common.models.base import BaseResponse, InternalResponse
 from common.models.usage import TokenUsage
 
 

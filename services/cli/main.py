@@ -74,8 +74,9 @@ def _run(arguments: list[str]) -> int:
     except CliError as error:
         return _fail(arguments, str(error), "FAILED", "", error.lines)
     except ValueError as error:
-        setting = _wrong_setting(error)
-        if not setting:
+        from common.settings import wrong_setting  # who sees an error has waited anyway; who sees help shall not
+
+        if not (setting := wrong_setting(error)):
             raise  # no setting: a bug
         return _fail(arguments, setting, "INVALID_SETTING", "")
     except BrokenPipeError:
@@ -86,20 +87,6 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0
-
-
-def _wrong_setting(error: ValueError) -> str:
-    """Returns which setting is wrong and why; empty where the error is about something else."""
-    # Who sees an error has waited anyway; who sees help shall not wait for these.
-    from pydantic import ValidationError
-
-    from services.cli.settings import CliSettings
-
-    if not isinstance(error, ValidationError) or error.title != CliSettings.__name__:
-        return ""
-    first = error.errors()[0]
-    setting = "_".join(str(part) for part in first["loc"]).upper()
-    return f"The setting MALLA_{setting} is wrong: {without_kind(first['msg'])}."
 
 
 def _misused(arguments: list[str], error: typer.TyperException) -> int:

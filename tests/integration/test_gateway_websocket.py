@@ -176,11 +176,10 @@ async def test_a_frame_that_breaks_the_protocol_closes(gate: Gateway, frame: byt
     await until(lambda: gate.chat.running == 0)
 
 
-@pytest.mark.parametrize("size", [900_000, 5_000_000])
-async def test_a_frame_far_too_large_is_told_why_it_closes(gate: Gateway, size: int) -> None:
+async def test_a_frame_far_too_large_is_told_why_it_closes(gate: Gateway) -> None:
     """The goodbye survives what the client has not stopped sending: closing over unread bytes would reset the connection."""
     async with gate.open() as client:
-        await client.connection.send("a" * size)
+        await client.connection.send("a" * 5_000_000)  # more than the kernel keeps of it
         assert await client.close_code() == 1009
     await until(lambda: gate.chat.running == 0)
 

@@ -16,7 +16,6 @@ from common.errors import InvalidArgumentError, NotFoundError
 from common.mtls import FollowedFiles, MeshTls
 from common.proxy import MAY_CALL, MEMBERS, UPSTREAMS
 from common.settings import MeshSettings
-from services.cli import main as cli
 
 DOMAIN = "malla.test"
 
@@ -27,18 +26,8 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-def malla(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)  # no .env of the checkout
-
-    def run(*arguments, status=0):
-        monkeypatch.setattr("sys.argv", ["malla", "certs", *arguments, "--folder", str(tmp_path / "etc")])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert ended.value.code == status, said.err
-        return said.err if status else json.loads(said.out) if "--json" in arguments else said.out
-
-    return run
+def malla(told_by_malla, tmp_path):
+    return lambda *arguments, status=0: told_by_malla("certs", *arguments, "--folder", str(tmp_path / "etc"), status=status)
 
 
 def leaf(tmp_path: Path, member: str = "query") -> MeshTls:
@@ -148,6 +137,15 @@ def test_settings_name_all_files_or_none(tmp_path: Path) -> None:
     assert tls.id_of("proxy") == "spiffe://malla.local/malla/proxy"
     with pytest.raises(ValidationError, match="set all three, or none"):
         MeshSettings(_env_file=None, tls_cert=tmp_path / "c")
+
+
+def test_half_of_the_files_is_an_error_that_says_what_to_set(malla, monkeypatch) -> None:
+    monkeypatch.setenv("MALLA_TLS_CERT", "tls.crt")
+    said = malla("init", status=1)
+    assert said.count("\n") == 1
+    assert "MALLA_TLS_CERT, MALLA_TLS_KEY and MALLA_TLS_CA go together: set all three, or none" in said
+    assert json.loads(malla("init", "--json", status=1))["error"]["type"] == "INVALID_SETTING"
+    assert DOMAIN in malla("init", "--trust-domain", DOMAIN)  # asks for none of them
 
 
 def test_the_policy_names_members_only() -> None:

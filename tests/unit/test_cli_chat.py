@@ -26,7 +26,6 @@ from common.models import (
     TurnRole,
     TurnState,
 )
-from services.cli import main as cli
 
 CITATION = Citation(index=1, document_id="a.md", title="Planes", text="$499 al mes", page=2)
 ANSWER = [
@@ -123,19 +122,14 @@ def mesh(monkeypatch):
 
 
 @pytest.fixture
-def malla(mesh, monkeypatch, tmp_path, capsys):
+def malla(mesh, run_malla, monkeypatch):
     monkeypatch.setenv("MALLA_ADDRESS", "mesh.example:443")
     monkeypatch.setenv("MALLA_TOKEN", "given")
-    monkeypatch.chdir(tmp_path)  # no .env of the checkout
 
     def run(*arguments, stdin=""):
-        monkeypatch.setattr("sys.argv", ["malla", *arguments])
         if isinstance(stdin, str):
             monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
+        return run_malla(*arguments)
 
     return run
 

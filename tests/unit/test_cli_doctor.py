@@ -131,6 +131,13 @@ async def test_a_check_that_breaks_stops_no_other_and_tells_no_secret(tmp_path, 
     assert said[2][0] == "disk"
 
 
+async def test_a_wrong_setting_is_named_with_where_to_correct_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MALLA_TLS_CERT", "tls.crt")
+    found = {name: finding async for name, finding in examine(patient(tmp_path))}
+    assert "set all three, or none" in found["certificates"].said
+    assert ".env" in found["certificates"].advice
+
+
 async def test_a_name_that_nothing_reads_is_told_with_the_one_that_was_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("GROQ_API_KEI=x\nMALLA_BANANA=1\nMALLA_LOG_LEVEL=INFO\n")

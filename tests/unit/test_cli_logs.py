@@ -32,18 +32,7 @@ def folder(tmp_path):
         "query.log.1": [row(0, "oldest", request_id="r1")],
         "query.log": [row(2, "asked", request_id="r1"), row(6, "failed", "ERROR", request_id="r2"), "Traceback"],
         "embedding.log": [row(3, "embedded", request_id="r1-7"), row(4, "other", "WARNING", request_id="r1x")],
-        "access.log": [
-            json.dumps(
-                {
-                    "time": "2026-11-22T05:00:05.000Z",
-                    "method": "POST",
-                    "path": "/a",
-                    "status": 503,
-                    "request_id": "r1",
-                    "duration_ms": 7,
-                }
-            )
-        ],
+        "access.log": [json.dumps(CALL)],
         "proxy.log": ["[2026-11-22 05:00:01.000][13318][warning][main] [source/server/server.cc:1028] caught SIGTERM"],
     }
     for name, lines in files.items():

@@ -9,25 +9,15 @@ import jwt
 import pytest
 import typer
 
-from services.cli import main as cli
 from services.cli.durations import parse_ttl
 
 
 @pytest.fixture
-def malla(monkeypatch, tmp_path, capsys):
+def malla(run_malla, monkeypatch, tmp_path):
     monkeypatch.setenv("MALLA_DATA_DIR", str(tmp_path / "mesh"))
     for name in ("MALLA_ADDRESS", "MALLA_TOKEN", "MONGODB_URI"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)  # no .env of the checkout
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["malla", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
+    return run_malla
 
 
 @pytest.mark.parametrize(
@@ -78,6 +68,15 @@ def test_a_wrong_setting_is_named(malla, monkeypatch):
     code, _, err = malla("status")
     assert code == 1
     assert "MALLA_EDGE_PORT" in err
+
+
+@pytest.mark.parametrize("detach", [["--detach"], []], ids=["detached", "in front"])
+def test_a_wrong_setting_of_the_mesh_is_named_by_up(malla, monkeypatch, tmp_path, detach):
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "perhaps")
+    code, _, err = malla("up", *detach, "--port", "0", "--data-dir", str(tmp_path))
+    assert code == 1
+    assert err.startswith("malla: The setting OTEL_SDK_DISABLED is wrong: ")
+    assert err.count("\n") == 1
 
 
 def test_an_address_needs_a_token(malla, monkeypatch):

@@ -29,15 +29,8 @@ def bare(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def malla(bare, capsys):
-    def run(*arguments):
-        bare.setattr("sys.argv", ["malla", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
+def malla(bare, run_malla):
+    return run_malla
 
 
 def a_mesh(tmp_path):

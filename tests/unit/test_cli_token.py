@@ -9,7 +9,6 @@ import jwt
 import pytest
 
 from common.identity import revoked_ids
-from services.cli import main as cli
 from services.cli.launcher.state import MeshState
 from services.cli.session import _own_token
 
@@ -20,19 +19,9 @@ def home(tmp_path):
 
 
 @pytest.fixture
-def malla(monkeypatch, home, tmp_path, capsys):
+def malla(told_by_malla, monkeypatch, home):
     monkeypatch.setenv("MALLA_DATA_DIR", str(home))
-    monkeypatch.chdir(tmp_path)  # no .env of the checkout
-
-    def run(*arguments, status=0):
-        monkeypatch.setattr("sys.argv", ["malla", "token", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert ended.value.code == status, said.err
-        return said.err if status else json.loads(said.out) if "--json" in arguments else said.out
-
-    return run
+    return lambda *arguments, status=0: told_by_malla("token", *arguments, status=status)
 
 
 def kid_of(token):

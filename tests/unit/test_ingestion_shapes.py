@@ -135,7 +135,7 @@ def test_punctuation_of_slides_and_sheets_is_read_as_it_was_written():
 
 
 def test_the_title_of_a_web_page_is_read_as_it_is_shown_and_its_drawings_say_nothing():
-    page = "<html><head><title>Guía &amp; más</title></head><body><p>uno <svg viewBox='0'><title>x</title></svg>dos</p></body></html>"
+    page = "<html><head><title>Guía &amp; más</title></head><body><p>uno <svg x='0'><title>x</title></svg>dos</p></body></html>"
     extracted = extract(page.encode(), HTML)
     assert extracted.title == "Guía & más"
     assert extracted.text.strip() == "uno dos"

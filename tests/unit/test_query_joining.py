@@ -48,6 +48,10 @@ def test_a_part_of_a_text_is_another():
     assert len(copies(LONG, LONG[: len(LONG) // 2])) == 2
 
 
+def test_the_shortest_texts_are_copies_only_where_they_are_the_same():
+    assert copies("Luz roja", "Modo avión", "luz roja.") == [("doc-0", ["doc-2"]), ("doc-1", [])]
+
+
 def test_a_document_that_repeats_itself_is_not_named_as_another():
     [only] = distinct([candidate("doc", 0, "La luz es roja."), candidate("doc", 1, "La luz es roja.")])
     assert only.also_in == []

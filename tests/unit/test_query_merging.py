@@ -56,9 +56,29 @@ async def test_what_both_hold_is_told_of_both():
     assert several.nearest == (await found(["luces"])).nearest
 
 
+async def test_what_several_collections_hold_is_told_once():
+    warning = "La luz roja del módem avisa de que el equipo no encuentra la señal de la central y hay que llamar al técnico hoy"
+    fee = "La luz roja cuesta {} pesos al mes en el recibo del módem"
+    record = MemoryRecord()
+    held = {
+        "manual": {"aviso": warning, "luces": LIGHTS[1], "cuota": fee.format(100)},
+        "copia": {"aviso": warning, "aviso-2": f"{warning} mismo", "cuota": fee.format(120)},
+    }
+    for name, texts in held.items():
+        collection = record.create(name)
+        for document_id, text in texts.items():
+            record.publish(collection, document_id, 1, text)
+    search = SearchPassages(record, WordEmbedder(), FollowCollections(record, FaissIndex, TantivyIndex, timeout_s=5))
+    spec = SearchSpec("", "¿Qué dice la luz roja del módem?", 5)
+    results = (await search.across(list(held), spec, "es", Context(tenant_id="acme"))).results
+    assert sorted(result.document_id for result in results) == ["aviso", "cuota", "cuota", "luces"]  # two prices: both are told
+    [told] = [result for result in results if result.document_id.startswith("aviso")]
+    assert told.also_in == ["aviso-2"]
+
+
 def result(name: str, score: float, dense: float | None, rerank: float | None = None) -> SearchResult:
     parts = [ScorePart(name="dense", score=dense, weight=0.6)]
-    return SearchResult(chunk_id=name, score=score, explanation=Explanation(parts=parts, rerank_score=rerank))
+    return SearchResult(chunk_id=name, text=name, score=score, explanation=Explanation(parts=parts, rerank_score=rerank))
 
 
 def test_vectors_of_two_models_are_not_compared():

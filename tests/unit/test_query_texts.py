@@ -55,6 +55,41 @@ def test_headings_are_not_quoted():
     assert said("# Planes de fibra\nEl plan cuesta poco.") == [(0, "El plan cuesta poco.")]
 
 
+REST = "El reembolso tarda cinco días hábiles, que se cuentan desde la solicitud del cliente o de quien lo represente."
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["POLÍTICA DE REEMBOLSOS\n\n", "POLÍTICA\nDE REEMBOLSOS\n", "1. CANCELACIONES Y PLAZOS\n", "Antes.\nPLAZOS DE PAGO:\n"],
+)
+def test_a_heading_in_capitals_is_not_quoted(title):
+    assert said(title + REST) == [(0, REST)]
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("NO APAGUE EL MÓDEM.\n", ["NO APAGUE EL MÓDEM."]),
+        ("NO LO MUEVA DURANTE LA CARGA\nNI LO APAGUE.\n", ["NO LO MUEVA DURANTE LA CARGA NI LO APAGUE."]),
+        ("Durante la carga\nNO APAGUE EL MÓDEM\nni lo mueva. ", ["Durante la carga NO APAGUE EL MÓDEM ni lo mueva."]),
+        ("TELÉFONO DE AYUDA 900 123\n\n", ["TELÉFONO DE AYUDA 900 123"]),
+        ("HORARIO: DE OCHO A CINCO\n\n", ["HORARIO: DE OCHO A CINCO"]),
+        ("- APAGUE EL MÓDEM\n- ESPERE UN MINUTO\n\n", ["APAGUE EL MÓDEM", "ESPERE UN MINUTO"]),
+        ("1. APAGUE EL MÓDEM\n2. ESPERE UN MINUTO\n\n", ["APAGUE EL MÓDEM", "ESPERE UN MINUTO"]),
+        ("| PLAN DE FIBRA | PRECIO |\n|---|---|\n| BROTE | CIEN |\n\n", ["PLAN DE FIBRA: BROTE; PRECIO: CIEN"]),
+    ],
+)
+def test_what_says_something_in_capitals_is_quoted(text, quoted):
+    assert [statement for _, statement in said(text + REST)] == [*quoted, REST]
+
+
+def test_a_text_all_in_capitals_is_quoted():
+    assert said("EL PAGO SE HACE EN LA SUCURSAL\n\nLA CUOTA VENCE EL VIERNES") == [
+        (0, "EL PAGO SE HACE EN LA SUCURSAL"),
+        (0, "LA CUOTA VENCE EL VIERNES"),
+    ]
+
+
 def test_a_statement_is_quoted_once_from_the_best_passage():
     assert said("El plan cuesta poco.", "EL PLAN CUESTA POCO. Otra cosa distinta.") == [
         (0, "El plan cuesta poco."),

@@ -19,9 +19,10 @@ import pytest
 from pydantic import Field, SecretStr, ValidationError
 
 from common.errors import Code, InvalidArgumentError, NotFoundError, RemoteError, UnavailableError
+from common.llm import LlmSettings
 from common.logs import JsonFormatter, configure_logging
 from common.secrets import MASK, Scrubber, hide, scrub, scrub_data
-from common.settings import Settings
+from common.settings import MeshSettings, ServerSettings, Settings
 from common.status import to_status
 
 WORD = "".join(secrets.choice(string.ascii_letters) for _ in range(40))
@@ -86,6 +87,12 @@ def test_what_looks_like_a_secret_is_masked(text: str) -> None:
 )  # fmt: skip
 def test_what_is_none_is_left_alone(text: str) -> None:
     assert scrub(text) == text
+
+
+def test_a_long_text_of_beginnings_of_tokens_is_read_once() -> None:
+    text = "-eyJaaaaaa" * 100_000  # a megabyte, which took minutes when each beginning was followed to the end
+    assert scrub(text) == text
+    assert scrub(f"{text}-s{'k'}-{WORD}") == f"{text}-{MASK}"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +194,27 @@ def test_uncaught_exceptions_and_warnings_are_scrubbed_lines(logged: Callable[[]
     lines = [json.loads(line) for line in logged().splitlines()]
     assert [line["level"] for line in lines] == ["CRITICAL", "CRITICAL"]
     assert WORD not in logged()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        (LlmSettings, "GROQ_TIMEOUT", "The setting GROQ_TIMEOUT is wrong: "),
+        (ServerSettings, "MALLA_PORT", "The setting MALLA_PORT is wrong: "),
+        (MeshSettings, "MALLA_TLS_KEY", "The settings do not fit each other: MALLA_TLS_CERT, MALLA_TLS_KEY and MALLA_TLS_CA"),
+    ],
+)
+def test_a_process_that_ends_for_a_wrong_setting_names_it_in_one_line(
+    logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch, kind: type[Settings], name: str, told: str
+) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ValidationError) as raised:
+        kind(_env_file=None)
+    sys.excepthook(ValidationError, raised.value, raised.value.__traceback__)
+    [line] = [json.loads(line) for line in logged().splitlines()]
+    assert line["level"] == "CRITICAL"
+    assert line["message"].startswith(told)
+    assert "exception" not in line
 
 
 def test_libraries_have_a_level_of_their_own(logged: Callable[[], str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from common.errors import MallaError
+from common.settings import wrong_setting
 from services.cli.doctor import machine, model, parts
 from services.cli.doctor.findings import Check, Finding, Outcome, Patient, failed
 
@@ -48,4 +49,7 @@ async def examine(patient: Patient, *, spend: bool = True) -> AsyncIterator[tupl
         except MallaError as error:
             yield check.name, failed(error.message, "See `malla logs --level WARNING`.")
         except Exception as error:  # noqa: BLE001  # whatever is broken here must not hide what the others find
-            yield check.name, failed(f"cannot be checked: {type(error).__name__}", "See `malla status` and `malla logs`.")
+            if setting := wrong_setting(error):
+                yield check.name, failed(setting, "Correct it in the environment or in .env; .env.example explains each one.")
+            else:
+                yield check.name, failed(f"cannot be checked: {type(error).__name__}", "See `malla status` and `malla logs`.")

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from common.settings import wrong_setting
 from services.cli.launcher.guardian import REFUSED
 from services.cli.launcher.lock import AlreadyRunningError
 from services.cli.launcher.options import SupervisorArguments, parse_arguments
@@ -33,6 +34,11 @@ def main() -> int:
         return 1
     except PortTakenError as error:
         _tell(arguments, {"error": str(error)})
+        return 1
+    except ValueError as error:
+        if not (setting := wrong_setting(error)):
+            raise
+        _tell(arguments, {"error": setting})
         return 1
     return 0
 

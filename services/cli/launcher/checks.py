@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-from common.models import BaseModel
+from common.base_model import BaseModel
 from services.cli.launcher import probes
 from services.cli.launcher.probes import HOST
 

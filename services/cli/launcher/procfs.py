@@ -9,7 +9,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from common.models import BaseModel
+from common.base_model import BaseModel
 
 _LISTENING = "0A"
 

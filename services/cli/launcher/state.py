@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from common.models import BaseModel
+from common.base_model import BaseModel
 from services.cli.launcher.checks import Check
 from services.cli.launcher.procfs import Process
 

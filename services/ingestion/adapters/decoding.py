@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 
 from common.errors import UnreadableDocumentError
+from services.ingestion.adapters.western import western_encoding
 
 # The longer mark first: that of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -21,7 +22,7 @@ _CONTROL.pop(0x0C, None)
 
 
 def decode(data: bytes) -> str:
-    """Returns text in UTF-8, UTF-16 or UTF-32, else in Windows-1252, which holds Latin-1's letters.
+    """Returns text in UTF-8, UTF-16 or UTF-32, else in Windows-1252, which holds Latin-1's letters, or of DOS or old Macintosh.
 
     Raises UnreadableDocumentError for binary data.
     """
@@ -30,7 +31,7 @@ def decode(data: bytes) -> str:
             return _checked(data.decode(encoding))
         except UnicodeDecodeError:
             continue
-    return _checked(data.decode("cp1252", "replace"))
+    return _checked(data.decode(western_encoding(data), "replace"))
 
 
 def _marked(data: bytes) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.models import SearchResult
+from services.query.domain.duplicates import alike, others
 from services.query.domain.fusion import Ranking, fuse
 
 
@@ -23,9 +24,22 @@ class Part:
 
 
 def merged(parts: Sequence[Part]) -> list[SearchResult]:
-    """Returns the passages of several collections, best first.
+    """Returns the passages of several collections, best first, each once though several collections hold it."""
+    return [
+        best.model_copy(update={"also_in": others(best.document_id, _holders(best, *copies))})
+        for best, *copies in alike(_best_first(parts), lambda result: result.text)
+    ]
 
-    Their scores tell a passage's place in its own collection, and the best passage of a collection that is about something else
+
+def _holders(*results: SearchResult) -> Iterator[str]:
+    for result in results:
+        yield from (result.document_id, *result.also_in)
+
+
+def _best_first(parts: Sequence[Part]) -> list[SearchResult]:
+    """Returns what was found, by what can be compared.
+
+    The scores tell a passage's place in its own collection, and the best passage of a collection that is about something else
     has as good a place as any. So what the indexes said is fused anew over all of them, each model's vectors by themselves. A
     reranker's scores can be compared as they are.
     """

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 # A full stop ends a sentence only before white space and something that can begin one: "1.5 Mbps" and "Sr. López" stay whole
 # often enough for quoting.
@@ -15,6 +16,8 @@ _LIST_MARK = re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+")
 _TABLE_ROW = re.compile(r"^\s*\|(.+)\|\s*$")
 _TABLE_RULE = re.compile(r"^[\s|:-]+$")
 _MARKUP = re.compile(r"\*\*|__|`|\\(?=[.\-()\[\]_*#])")
+_SENTENCE_MARKS = (".", "!", "?", "…")
+_LONGEST_TITLE = 100
 _SHORTEST = 12
 _STEM_LETTERS = 5
 
@@ -60,7 +63,7 @@ def _stems(text: str) -> set[str]:
 def _of_passage(passage: str) -> Iterator[str]:
     paragraph: list[str] = []
     header: list[str] = []
-    for line in [*passage.splitlines(), ""]:
+    for line in [*_untitled(passage.splitlines()), ""]:
         row = _TABLE_ROW.match(line)
         starts_item = _LIST_MARK.match(line) is not None
         if row or starts_item or not line.strip():
@@ -76,6 +79,35 @@ def _of_passage(passage: str) -> Iterator[str]:
         header = []
         if line.strip() and not line.lstrip().startswith("#"):
             paragraph.append(_LIST_MARK.sub("", line))
+
+
+def _untitled(lines: list[str]) -> Iterator[str]:
+    """Yields the lines, those blank that are headings of a plain text: in capitals, at a beginning, and no sentence."""
+    small = sum(map(str.islower, "".join(lines)))
+    if small <= sum(map(str.isupper, "".join(lines))):
+        yield from lines  # all of it is in capitals
+        return
+    runs = [(capitals, list(run)) for capitals, run in groupby(lines, _in_capitals)]
+    before = ""
+    for number, (capitals, run) in enumerate(runs):
+        after = runs[number + 1][1][0] if number + 1 < len(runs) else ""
+        begins = not before.strip() or before.rstrip().endswith(_SENTENCE_MARKS)
+        yield from [""] * len(run) if capitals and begins and _is_title(run, after) else run
+        before = run[-1]
+
+
+def _in_capitals(line: str) -> bool:
+    return line.isupper() and not _TABLE_ROW.match(line)
+
+
+def _is_title(run: list[str], after: str) -> bool:
+    mark = _LIST_MARK.match(run[0])
+    text = " ".join(run)[mark.end() if mark else 0 :].strip()
+    if mark and (not mark.group().strip()[0].isdigit() or len(run) > 1 or not after.strip() or _LIST_MARK.match(after)):
+        return False  # an item of a list
+    # A number, or what follows a colon, may be just what is asked for.
+    says_something = any(map(str.isdigit, text)) or ": " in text or text.endswith(_SENTENCE_MARKS)
+    return len(text) <= _LONGEST_TITLE and not says_something
 
 
 def _sentences(lines: list[str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ export function startDocuments({ onVisible }) {
       const answer = await upload(url, file, (part) => row.show("uploading", { percent: Math.floor(part * 100) }, part));
       const job = await followJob(answer.job_id, row);
       if (job.seq) onVisible(collectionId, job.seq);
+      row.warn(job.warnings ?? []);
       if (answer.metadata?.duplicate) row.show("job_duplicate", {}, 1);
     } catch (failure) {
       row.fail(failure);
@@ -65,6 +66,13 @@ function newRow(name) {
       say(note, key, values);
       if (part === undefined) bar.removeAttribute("value");
       else bar.value = part;
+    },
+    // What of the file was not read. The server says it in English, whatever the page speaks.
+    warn: (warnings) => {
+      if (warnings.length === 0) return;
+      const list = element("ul", {}, ...warnings.map((text) => element("li", { text })));
+      list.lang = "en";
+      row.append(element("div", { className: "warnings" }, saying("strong", "job_warnings"), list));
     },
     fail: (failure) => {
       row.className = "failed";
