@@ -24,7 +24,6 @@ _SHAPES = re.compile(
         (
             r"(?P<scheme>\b(?:[Bb]earer|BEARER)[ =:]+)[\w.~+/=*-]{12,}",
             r"(?P<basic>(?i:authorization)\\?[\"']?\s?[:=]\s?\\?[\"']?[Bb]asic )[\w+/=-]{6,}",
-            r"\beyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)?",
             # Groq, OpenAI and Anthropic, xAI, Hugging Face, GitHub, Google, AWS. Echoes are often masked in part: "sk-ab***yz".
             r"\b(?:gsk_|sk-|xai-|hf_|gh[opsu]_|AIza|AKIA)[\w*-]{8,}",
             r"(?P<uri>://[^\s/:@\"'\\]*:)[^\s/\"'\\]+(?=@)",
@@ -34,6 +33,9 @@ _SHAPES = re.compile(
     ),
     re.DOTALL,
 )
+# A JSON Web Token. What only begins like one is matched as well, without group 1, and put back: looked at again from every
+# place in it, a long text of such beginnings takes minutes.
+_JWT = re.compile(r"\beyJ[\w-]{6,}+(\.[\w-]{4,}+(?:\.[\w-]*+)?)?")
 # Looked for first, because it is cheap: most lines have none of them.
 _HINTS = (
     "eyJ",
@@ -79,6 +81,7 @@ class Scrubber:
         if self._known is not None:
             text = self._known.sub(MASK, text)
         if any(hint in text for hint in _HINTS):
+            text = _JWT.sub(lambda found: MASK if found[1] else found[0], text)
             text = _SHAPES.sub(_masked, text)
         return text
 

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from google.protobuf.field_mask_pb2 import FieldMask
 from malla.chat.v1 import chat_pb2 as pb
 
-from common.client._caller import Calls
+from common.client._caller import Calls, keyed
 from common.client._options import request_of
 from common.client._pages import pages
 from common.models import Agent, AgentResponse, AgentsListResponse, DeleteAgentResponse, HandoffRule
@@ -62,7 +62,7 @@ class AgentCalls(Calls):
             **options: What it may have beside.
         """
         agent = request_of(pb.Agent, {"name": name, "id_agente": id_agente, **options})
-        request = pb.CreateAgentRequest(agent=agent, request_id=request_id)
+        request = pb.CreateAgentRequest(agent=agent, request_id=keyed(request_id))
         return _agent(await self._caller.unary(self._agents.CreateAgent, request))
 
     async def list_agents(self, *, page_size: int = 0) -> AsyncGenerator[Agent, None]:

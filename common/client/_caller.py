@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import grpc
 from malla.chat.v1 import chat_pb2_grpc
@@ -29,6 +30,14 @@ UPLOAD_DEADLINE_S = 300.0
 
 DEPENDENCY = "mesh"
 """What a caller is told cannot be reached."""
+
+
+def keyed(request_id: str) -> str:
+    """Returns an idempotency key, a new one where none is given.
+
+    The channel itself makes a call again that ends in UNAVAILABLE, and the first time may have done its work.
+    """
+    return request_id or uuid4().hex
 
 
 @dataclass(frozen=True)

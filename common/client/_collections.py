@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from google.protobuf.field_mask_pb2 import FieldMask
 from malla.ingestion.v1 import ingestion_pb2 as pb
 
-from common.client._caller import Calls
+from common.client._caller import Calls, keyed
 from common.client._options import request_of
 from common.client._pages import pages
 from common.models import (
@@ -59,7 +59,7 @@ class CollectionCalls(Calls):
             language=language,
             description=description,
             dense_weight=dense_weight,
-            request_id=request_id,
+            request_id=keyed(request_id),
         )
         response = await self._caller.unary(self._ingestion.CreateCollection, request)
         return from_message(CollectionResponse, response).collection or Collection()
@@ -105,7 +105,7 @@ class CollectionCalls(Calls):
         Raises a MallaError of code NOT_FOUND if there is no such collection or the model is not served, or FAILED_PRECONDITION
         while a job moves the collection to another model.
         """
-        request = pb.ReindexCollectionRequest(collection_id=collection_id, model=model, request_id=request_id)
+        request = pb.ReindexCollectionRequest(collection_id=collection_id, model=model, request_id=keyed(request_id))
         response = await self._caller.unary(self._ingestion.ReindexCollection, request)
         return from_message(JobResponse, response).job or Job()
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from malla.chat.v1 import chat_pb2 as pb
 
-from common.client._caller import Calls
+from common.client._caller import Calls, keyed
 from common.client._pages import pages
 from common.models import (
     Conversation,
@@ -40,9 +40,15 @@ class ConversationCalls(Calls):
                 yield conversation
 
     async def get_conversation(self, session_id: str) -> Conversation:
-        """Reads a conversation with its turns. Raises a MallaError of code NOT_FOUND if there is none."""
-        request = pb.GetConversationRequest(session_id=session_id)
-        return _conversation(await self._caller.unary(self._conversations.GetConversation, request))
+        """Reads a conversation with all its turns, page after page. Raises a MallaError of code NOT_FOUND if there is none."""
+
+        async def page(token: str) -> ConversationResponse:
+            request = pb.GetConversationRequest(session_id=session_id, page_token=token)
+            return from_message(ConversationResponse, await self._caller.unary(self._conversations.GetConversation, request))
+
+        newest_first = [response.conversation or Conversation() async for response in pages(page)]
+        turns = [turn for conversation in reversed(newest_first) for turn in conversation.turns]
+        return newest_first[0].model_copy(update={"turns": turns})
 
     async def delete_conversation(self, session_id: str) -> DeleteConversationResponse:
         """Deletes a conversation with its turns. Raises a MallaError of code NOT_FOUND if there is none."""
@@ -51,12 +57,12 @@ class ConversationCalls(Calls):
         return from_message(DeleteConversationResponse, response)
 
     async def hand_off(self, session_id: str, reason: str = "") -> Conversation:
-        """Gives a conversation to a human; the bot is silent until it is handed back."""
+        """Gives a conversation to a human; the bot is silent until it is handed back. Returns it with its newest turns."""
         request = pb.HandOffRequest(session_id=session_id, reason=reason)
         return _conversation(await self._caller.unary(self._conversations.HandOff, request))
 
     async def hand_back(self, session_id: str) -> Conversation:
-        """Gives a conversation back to the bot."""
+        """Gives a conversation back to the bot. Returns it with its newest turns."""
         request = pb.HandBackRequest(session_id=session_id)
         return _conversation(await self._caller.unary(self._conversations.HandBack, request))
 
@@ -69,7 +75,7 @@ class ConversationCalls(Calls):
             author: Who said it; shown with the turn.
             request_id: Idempotency key: a repeated call with it stores nothing more.
         """
-        request = pb.AddTurnRequest(session_id=session_id, mensaje=mensaje, author=author, request_id=request_id)
+        request = pb.AddTurnRequest(session_id=session_id, mensaje=mensaje, author=author, request_id=keyed(request_id))
         response = await self._caller.unary(self._conversations.AddTurn, request)
         return from_message(TurnResponse, response).turn or Turn()
 

@@ -9,7 +9,7 @@ from typing import Unpack
 from malla.embedding.v1 import embedding_pb2
 from malla.query.v1 import query_pb2 as pb
 
-from common.client._caller import DEADLINE_S, STREAM_DEADLINE_S, Calls
+from common.client._caller import DEADLINE_S, STREAM_DEADLINE_S, Calls, keyed
 from common.client._events import answer_events
 from common.client._options import QueryOptions, SearchOptions, request_of
 from common.models import ChatEvent, EmbeddingKind, EmbeddingResponse, QueryResponse, SearchResponse
@@ -55,6 +55,6 @@ class QueryCalls(Calls):
         timeout_s: float = DEADLINE_S,
     ) -> EmbeddingResponse:
         """Embeds texts: one L2-normalised vector a text, in the texts' order."""
-        row = {"texts": texts, "kind": kind, "model": model, "request_id": request_id}
+        row = {"texts": texts, "kind": kind, "model": model, "request_id": keyed(request_id)}
         request = request_of(embedding_pb2.EmbedRequest, row)
         return from_message(EmbeddingResponse, await self._caller.unary(self._embedding.Embed, request, timeout_s))

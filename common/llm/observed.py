@@ -15,11 +15,18 @@ from opentelemetry.trace import Span, SpanKind
 
 from common.context import current_context
 from common.llm.errors import LlmError
+from common.llm.groq_models import is_groq_model
 from common.llm.types import Generation, GenerationEnd, Stream
 from common.telemetry import Telemetry, active, begin_span, failed
 
 FIRST_TOKEN = "gen_ai.first_token"  # noqa: S105  # an event's name
 """Name of the span's event at the first token."""
+
+OTHER = "other"
+"""What metrics call a model that callers name and nobody knows."""
+
+_MOST_NAMED = 100
+_answered: set[str] = set()
 
 
 def observed(provider: str, request: Generation, stream: Stream) -> Stream:
@@ -35,18 +42,17 @@ def observed(provider: str, request: Generation, stream: Stream) -> Stream:
 async def _observed(
     live: Telemetry, provider: str, request: Generation, stream: Stream
 ) -> AsyncGenerator[str | GenerationEnd, None]:
-    labels: dict[str, str] = {
-        names.GEN_AI_OPERATION_NAME: "chat",
-        names.GEN_AI_PROVIDER_NAME: provider,
-        names.GEN_AI_REQUEST_MODEL: request.model,
-    }
-    span = begin_span(live, f"chat {request.model}", {**labels, **_asked(request)}, kind=SpanKind.CLIENT)
+    labels = {names.GEN_AI_OPERATION_NAME: "chat", names.GEN_AI_PROVIDER_NAME: provider}
+    facts = {**labels, names.GEN_AI_REQUEST_MODEL: request.model, **_asked(request)}
+    span = begin_span(live, f"chat {request.model}", facts, kind=SpanKind.CLIENT)
+    labels[names.GEN_AI_REQUEST_MODEL] = _label(request.model)
     began, begun = time.perf_counter(), False
     try:
         async with aclosing(stream) as pieces:
             async for piece in pieces:
                 if not begun:
                     begun = True
+                    labels[names.GEN_AI_REQUEST_MODEL] = _label(request.model, answers=True)
                     _first(live, span, time.perf_counter() - began, labels)
                 if isinstance(piece, GenerationEnd):
                     _told(live, span, piece, labels)
@@ -59,6 +65,13 @@ async def _observed(
     finally:
         live.measures.model_duration.record(time.perf_counter() - began, labels)
         span.end()
+
+
+def _label(model: str, *, answers: bool = False) -> str:
+    """Returns what metrics call a model. Callers write what they like; a label lives as long as the process."""
+    if answers and len(_answered) < _MOST_NAMED:
+        _answered.add(model)
+    return model if model in _answered or is_groq_model(model) else OTHER
 
 
 def _asked(request: Generation) -> dict[str, str | bool | int | float]:
@@ -77,7 +90,7 @@ def _first(live: Telemetry, span: Span, seconds: float, labels: dict[str, str]) 
 
 
 def _told(live: Telemetry, span: Span, end: GenerationEnd, labels: dict[str, str]) -> None:
-    labels[names.GEN_AI_RESPONSE_MODEL] = end.model
+    labels[names.GEN_AI_RESPONSE_MODEL] = _label(end.model, answers=True)
     span.set_attribute(names.GEN_AI_RESPONSE_MODEL, end.model)
     span.set_attribute(names.GEN_AI_RESPONSE_FINISH_REASONS, (end.finish_reason,))
     span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, end.usage.input_tokens)

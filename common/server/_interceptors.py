@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,6 +42,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._revocations = revocations
         self._peer = peer
         self._audit = audit
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def ended(self, most_s: float) -> bool:
+        """Returns when no call runs, or after `most_s`, and says whether none does.
+
+        gRPC does not wait for calls that it cancelled, and they may still have to count and store what they did.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), most_s)
+        return self._idle.is_set()
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """Wraps the handlers of our own services; health and reflection speak for themselves."""
@@ -61,6 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         audited = AuditedCall(method, dict(metadata), ctx)
         started = time.perf_counter()
         outcome = "OK"
+        self._begin()
         try:
             self._peer.check(rpc)
             self._mesh_key.check(metadata)
@@ -82,8 +96,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             log.exception("unexpected failure", extra={"method": method, "request_id": ctx.request_id})
             await _abort(rpc, _internal(ctx), ctx)
         finally:
+            self._end()
             _log_call(method, outcome, time.perf_counter() - started, ctx)
             self._audit.write(audited, outcome)
+
+    def _begin(self) -> None:
+        self._running += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
 
 
 def _admitted(request: Any) -> Any:

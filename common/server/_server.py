@@ -35,6 +35,10 @@ _SERVER_OPTIONS = (
 )
 
 
+# For calls that were cancelled; the launcher kills a server five seconds after its grace.
+_TIDY_S = 3.0
+
+
 def _no_more() -> None:
     return None
 
@@ -88,12 +92,14 @@ async def _run(name: str, settings: ServerSettings, compose: Composition) -> Non
 async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> AsyncIterator[str]:
     """Serves until the block ends, then drains. Yields the address, "host:port".
 
-    While draining, health is NOT_SERVING, new calls are refused, and calls in flight have `drain_grace_s` to end.
+    While draining, health is NOT_SERVING, new calls are refused, and calls in flight have `drain_grace_s` to end. Those that
+    have not ended are cancelled, and have a few seconds more to count and store what they did.
     """
     audit = AuditTrail(AuditSettings(), _server_name(services))
     revocations = Revocations(settings.revoked_tokens)
+    calls = CallInterceptor(MeshKey(settings.mesh_secret()), audit, MeshPeer(settings.mesh_tls()), revocations)
     server = grpc.aio.server(
-        interceptors=(CallInterceptor(MeshKey(settings.mesh_secret()), audit, MeshPeer(settings.mesh_tls()), revocations),),
+        interceptors=(calls,),
         options=(*_SERVER_OPTIONS, ("grpc.so_reuseport", int(settings.reuse_port)), *_size_options(settings.max_message_bytes)),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
@@ -114,6 +120,8 @@ async def serving(settings: ServerSettings, services: Sequence[GrpcService]) -> 
         for service in services:
             service.on_drain()
         await server.stop(settings.drain_grace_s)
+        if not await calls.ended(_TIDY_S):
+            log.warning("calls still tidy up after the grace")
         await stop([following])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from common.errors import MallaError, TokenExpiredError, TokenRevokedError
 from common.tasks import stop
+
+log = logging.getLogger("malla.server")
 
 _LOOK_S = 0.5
 
@@ -50,11 +53,17 @@ class Revocations:
         from common.identity import revoked_ids  # with the proxy's templates, which a server that follows nothing needs not
 
         seen: tuple[int, int] | None = None
+        failure = ""
         while True:
-            if (now := _version(self._path)) != seen:
-                seen, self._ids = now, revoked_ids(self._path)
-                self._changed.set()
-                self._changed = asyncio.Event()
+            try:
+                if (now := _version(self._path)) != seen:
+                    seen, self._ids = now, revoked_ids(self._path)
+                    self._changed.set()
+                    self._changed = asyncio.Event()
+                failure = ""
+            except (OSError, ValueError, LookupError) as error:  # those known stay revoked
+                if failure != (failure := type(error).__name__):
+                    log.error("the revoked tokens cannot be read: %s", failure, extra={"path": str(self._path)})
             await asyncio.sleep(_LOOK_S)
 
     @asynccontextmanager

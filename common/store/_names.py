@@ -1,7 +1,7 @@
 """Names that users give, as the record holds them.
 
 The embedded database takes a text that begins like a date for a time: it finds no row by the name `2024-01-15-acta.md`. Such
-a name is held with a mark before it.
+a name is held with a mark before it; a tenant's, too, and what begins with it, as identifiers of rows do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_NAMED = ("collection_id", "document_id", "session_id")
+_NAMED = ("_id", "tenant_id", "collection_id", "document_id", "session_id", "request_id")
 # Before every letter and digit, so that lists stay nearly in the order of their names.
 _MARK = "!"
 _LIKE_A_DATE = re.compile(_MARK + r"*\d{2,4}[-/]\d{2}[-/]")

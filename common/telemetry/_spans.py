@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
@@ -95,8 +94,3 @@ def trace_ids() -> tuple[str, str] | None:
 def is_traced() -> bool:
     """Whether there is a current span to be a child of."""
     return trace.get_current_span().get_span_context().is_valid
-
-
-def attributes_of(values: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
-    """Returns values as attributes can hold them."""
-    return {name: value if isinstance(value, bool | int | float) else str(value) for name, value in values.items()}

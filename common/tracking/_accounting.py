@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from common import tasks
 from common.context import Context
@@ -44,8 +44,6 @@ _TICK_S = 1.0
 _RETRY_S = (0.2, 2.0)
 _ADOPT_S = 10.0
 _CLOSE_S = 5.0
-
-T = TypeVar("T")
 
 
 class Accounting:
@@ -103,7 +101,7 @@ class Accounting:
         rows = self._ledger.write(drafts, lambda: self._end(reservations))
         self._commits.add(rows)
         rows.add_done_callback(self._commits.discard)
-        return await _to_the_end(rows)
+        return await tasks.finished(rows)
 
     async def release(self, reservation: Reservation | None) -> None:
         """Gives back a reservation whose call consumed nothing. Never waits, so it is safe where a call is being cancelled."""
@@ -240,17 +238,6 @@ class Accounting:
             if late:
                 log.warning("%d budgets were not given back in time: their leases end by themselves", len(late))
             await tasks.stop(late)
-
-
-async def _to_the_end(work: asyncio.Future[T]) -> T:
-    """Waits for the end of some work, also when the caller is cancelled; the cancellation is raised then."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
-        raise
 
 
 async def _until_done(work: Any) -> Any:

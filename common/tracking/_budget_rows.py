@@ -8,6 +8,9 @@ from common.store import Store, within
 from common.tracking._budget import BudgetState, Lease, period_of, period_start_ms
 from common.tracking._types import DAY, MONTH
 
+_LAST_MS = 10**13 - 1
+"""Positions sort as text: all times have thirteen digits."""
+
 
 class BudgetRows:
     """Rows of `budgets`. Every method raises UnavailableError when the database is away."""
@@ -59,8 +62,8 @@ class BudgetRows:
 
 
 def position_from(milliseconds: int) -> str:
-    """Returns what the position of every row from a time on is greater than or equal to."""
-    return f"{max(0, milliseconds):013d}"
+    """Returns what the position of every row from a time on is greater than or equal to; all is before the year 2286."""
+    return f"{min(max(0, milliseconds), _LAST_MS):013d}"
 
 
 def _key(tenant_id: str, token_type: str) -> str:

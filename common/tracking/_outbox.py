@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.tasks import finished
+
 log = logging.getLogger("malla.tracking")
 
 _SUFFIX = ".outbox"
@@ -113,7 +115,13 @@ class Outbox:
             return await asyncio.to_thread(self._read, offset, _LINES)
 
     async def clear(self, end: int) -> bool:
-        """Empties the file, all of whose rows up to `end` have arrived; returns False where more came in the meantime."""
+        """Empties the file, all of whose rows up to `end` have arrived; returns False where more came in the meantime.
+
+        Done to its end also where the caller is cancelled: a row that came next would be cut off by the thread that empties it.
+        """
+        return await finished(self._cleared(end))
+
+    async def _cleared(self, end: int) -> bool:
         async with self._lock:
             if self._size > end:
                 return False

@@ -103,6 +103,6 @@ class Conversations(Protocol):
         """Changes fields of a turn; False, and no change, where there is none or, if named, `owner` does not write it."""
         ...
 
-    async def turns(self, tenant_id: str, uid: str, *, last: int = 0) -> list[TurnRecord]:
-        """Returns the last turns of a conversation, oldest first; all of them for 0."""
+    async def turns(self, tenant_id: str, uid: str, *, last: int, before: int = 0) -> list[TurnRecord]:
+        """Returns the last turns of a conversation, of those before the one of a number where it is not 0, oldest first."""
         ...

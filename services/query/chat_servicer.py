@@ -125,8 +125,8 @@ class ConversationServicer:
 
     @with_context(tenant=True, session=True)
     async def GetConversation(self, request: pb.GetConversationRequest, ctx: Context) -> pb.ConversationResponse:
-        found = await self._conversations.get(request.session_id, ctx)
-        return pb.ConversationResponse(conversation=to_message(found, pb.Conversation))
+        found, token = await self._conversations.get(request.session_id, request.page_token, ctx)
+        return pb.ConversationResponse(conversation=to_message(found, pb.Conversation), next_page_token=token)
 
     @with_context(tenant=True, session=True)
     async def DeleteConversation(self, request: pb.DeleteConversationRequest, ctx: Context) -> pb.DeleteConversationResponse:
@@ -135,15 +135,19 @@ class ConversationServicer:
 
     @with_context(tenant=True, session=True)
     async def HandOff(self, request: pb.HandOffRequest, ctx: Context) -> pb.ConversationResponse:
-        changed = await self._conversations.hand_off(request.session_id, request.reason, ctx)
+        changed, token = await self._conversations.hand_off(request.session_id, request.reason, ctx)
         return pb.ConversationResponse(
-            message="a human has the conversation; the bot is silent", conversation=to_message(changed, pb.Conversation)
+            message="a human has the conversation; the bot is silent",
+            conversation=to_message(changed, pb.Conversation),
+            next_page_token=token,
         )
 
     @with_context(tenant=True, session=True)
     async def HandBack(self, request: pb.HandBackRequest, ctx: Context) -> pb.ConversationResponse:
-        changed = await self._conversations.hand_back(request.session_id, ctx)
-        return pb.ConversationResponse(message="the bot answers again", conversation=to_message(changed, pb.Conversation))
+        changed, token = await self._conversations.hand_back(request.session_id, ctx)
+        return pb.ConversationResponse(
+            message="the bot answers again", conversation=to_message(changed, pb.Conversation), next_page_token=token
+        )
 
     @with_context(tenant=True, session=True)
     async def AddTurn(self, request: pb.AddTurnRequest, ctx: Context) -> pb.TurnResponse:

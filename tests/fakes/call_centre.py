@@ -10,7 +10,7 @@ from malla.chat.v1 import chat_pb2 as pb
 from malla.chat.v1 import chat_pb2_grpc as rpc
 
 from common.context import Context, with_context
-from common.errors import Code, MallaError, NotFoundError
+from common.errors import Code, MallaError, NotFoundError, UnavailableError
 from common.server import GrpcService, serving
 from common.settings import ServerSettings
 from tests.fakes.chat import FakeChat
@@ -22,13 +22,18 @@ class NotHandedOffError(MallaError):
 
 
 class CallCentre(FakeChat):
-    """All three services. `StreamChat` does what the message says, see FakeChat."""
+    """All three services. `StreamChat` does what the message says, see FakeChat.
+
+    So many `lost_answers` of agents that were created never arrive: the call ends in UNAVAILABLE.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.agents: dict[int, pb.Agent] = {}
         self.conversations: dict[str, pb.Conversation] = {}
         self.updates: list[pb.UpdateAgentRequest] = []
+        self.created: dict[str, pb.Agent] = {}
+        self.lost_answers = 0
 
     @property
     def services(self) -> list[GrpcService]:
@@ -58,10 +63,15 @@ class CallCentre(FakeChat):
 
     @with_context(tenant=False)
     async def CreateAgent(self, request: pb.CreateAgentRequest, ctx: Context) -> pb.AgentResponse:
-        made = pb.Agent()
-        made.CopyFrom(request.agent)
-        made.id_agente = made.id_agente or len(self.agents) + 1
-        self.agents[made.id_agente] = made
+        made = self.created.get(request.request_id) or pb.Agent()
+        if not made.id_agente:
+            made.CopyFrom(request.agent)
+            made.id_agente = made.id_agente or len(self.agents) + 1
+            self.agents[made.id_agente] = made
+            self.created |= {request.request_id: made} if request.request_id else {}
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise UnavailableError("database")
         return pb.AgentResponse(agent=made)
 
     @with_context(tenant=False)

@@ -62,7 +62,63 @@ async def test_those_a_human_has(bench: ChatBench):
     assert await listed(bench, handed_off=True) == ["c"]
 
 
-@pytest.mark.parametrize("token", [b"abc", b"[1]", b"{}", b'[1e400, "x"]', b'["x", "y"]'])
+async def test_a_conversation_that_fits_in_no_message_is_read_page_by_page_the_newest_first(bench: ChatBench):
+    await bench.say()
+    rows, conversation = bench.store.rows("acme", "turns"), await bench.store.rows("acme", "conversations").find_one({})
+    one = await rows.find_one({"number": 2})
+    assert one is not None and conversation is not None
+    for number in range(3, 403, 50):
+        some = [{**one, "_id": f"t-{n}", "number": n, "text": f"{n} " + "ñ" * 7_990} for n in range(number, number + 50)]
+        assert await rows.insert_missing(some) == []
+    read_back: list[str] = []
+    token = ""
+    while True:
+        page = await bench.call("GetConversation", session_id="s-1", page_token=token)
+        assert page.ByteSize() < 4 * 1024 * 1024
+        read_back = [turn.text.partition(" ")[0] for turn in page.conversation.turns] + read_back
+        token = page.next_page_token
+        if not token:
+            break
+    assert read_back[2:] == [str(number) for number in range(3, 403)]
+    handed = await bench.call("HandOff", session_id="s-1")
+    assert (handed.conversation.handed_off, bool(handed.next_page_token)) == (True, True)
+    assert handed.conversation.turns[-1].text.startswith("402 ")
+    assert not (await bench.call("HandBack", session_id="s-1")).conversation.handed_off
+    answer = await bench.say("¿Y ahora?")
+    assert answer.finish_reason == "stop"
+
+
+async def test_agents_that_fit_in_no_message_are_listed_page_by_page(bench: ChatBench):
+    for _ in range(100):
+        await bench.agent(instructions="ñ" * 20_000)
+    numbers: list[int] = []
+    token = ""
+    while True:
+        page = await bench.call("ListAgents", page_size=1000, page_token=token)
+        numbers += [agent.id_agente for agent in page.agents]
+        token = page.next_page_token
+        if not token:
+            break
+    assert numbers == list(range(1, 102))
+
+
+async def test_what_is_kept_of_a_visitor_is_bounded(bench: ChatBench):
+    failure = await refused(bench.say(visitor={"metadata": {"notes": "ñ" * 10_000}}))
+    assert (failure.code, failure.body.error.type) == (CODE.INVALID_ARGUMENT, "INVALID_ARGUMENT")
+    assert "visitor.metadata: must be at most 16 KiB" in failure.message
+    await bench.say(visitor={"metadata": {"notes": "x" * 16_000}})
+    assert (await bench.conversation()).visitor.metadata["notes"] == "x" * 16_000
+
+
+@pytest.mark.parametrize("token", [b"-1", b"x", "٣".encode(), b"99999999999999999999"])
+async def test_a_foreign_page_token_of_turns(bench: ChatBench, token: bytes):
+    await bench.say()
+    page_token = base64.urlsafe_b64encode(token).decode()
+    failure = await refused(bench.call("GetConversation", session_id="s-1", page_token=page_token))
+    assert failure.code is CODE.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("token", [b"abc", b"[1]", b"{}", b'[1e400, "x"]', b'["x", "y"]', b'[1, "\\ud800"]'])
 async def test_a_foreign_page_token(bench: ChatBench, token: bytes):
     failure = await refused(bench.call("ListConversations", page_token=base64.urlsafe_b64encode(token).decode()))
     assert failure.code is CODE.INVALID_ARGUMENT

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 from malla.chat.v1 import chat_pb2 as pb
 
 from common.store import Store
+from services.query.adapters.conversations import MongoConversations
 from tests.fakes.calls import refused
 from tests.fakes.chat_bench import QUESTION, ChatBench, chatting, kinds, read
 from tests.fakes.llm_upstream import Act
@@ -48,6 +51,24 @@ async def test_on_request(bench: ChatBench):
     assert (answer.answer, answer.finish_reason, answer.success) == ("", "handoff", True)
     assert answer.metadata["handoff"].string_value == "requested"
     assert answer.message == "a human has the conversation"
+
+
+async def test_who_hears_of_it_finds_the_conversation_handed_off(bench: ChatBench, monkeypatch: pytest.MonkeyPatch):
+    await bench.agent()
+    given_back, change = asyncio.Event(), MongoConversations.change
+
+    async def waiting(self: MongoConversations, tenant: str, uid: str, owner: str, fields: dict[str, Any]) -> bool:
+        if fields.get("owned_until") == 0:
+            await given_back.wait()
+        return await change(self, tenant, uid, owner, fields)
+
+    monkeypatch.setattr(MongoConversations, "change", waiting)
+    events = aiter(bench.stream(ASKED))
+    assert kinds([await anext(events), await anext(events)]) == ["handoff", "done"]
+    conversation = await bench.conversation()
+    given_back.set()
+    assert (conversation.handed_off, conversation.handoff_reason) == (True, "requested")
+    assert [event async for event in events] == []
 
 
 async def test_not_on_request_where_the_rule_does_not_say_so(bench: ChatBench):

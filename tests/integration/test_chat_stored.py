@@ -67,7 +67,7 @@ async def test_a_turn_is_stored_wherever_its_reader_leaves(store: Store, read: i
     conversation = await conversations.get("acme", "s-1")
     assert conversation is not None
     assert conversation.owner == ""
-    answer: TurnRecord = (await conversations.turns("acme", conversation.uid))[1]
+    answer: TurnRecord = (await conversations.turns("acme", conversation.uid, last=5))[1]
     assert answer.usage is not None
     text = "".join(event for event in seen if isinstance(event, str))
     if isinstance(seen[-1], ChatEvent) and not seen[-1].retrieval:
@@ -129,7 +129,7 @@ async def test_an_answer_that_begins_while_it_is_read_has_not_failed(store: Stor
             await TurnWriter(conversations, held, "k-1", CTX).begin("¿Qué?")
 
         conversations.do = begin
-        shown = await ManageConversations(conversations, turns).get("s-1", CTX)
+        shown, _ = await ManageConversations(conversations, turns).get("s-1", "", CTX)
         assert [turn.state for turn in shown.turns] == [TurnState.COMPLETE, TurnState.RUNNING]
-    shown = await ManageConversations(conversations, turns).get("s-1", CTX)
+    shown, _ = await ManageConversations(conversations, turns).get("s-1", "", CTX)
     assert shown.turns[1].state is TurnState.FAILED, "nobody answers it any more"

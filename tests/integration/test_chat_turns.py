@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
 from malla.chat.v1 import chat_pb2 as pb
 
+from common.errors import UnavailableError
 from common.store import Store, now_ms
+from services.query.adapters.conversations import MongoConversations
 from tests.fakes.calls import refused
 from tests.fakes.chat_bench import QUESTION, ChatBench, chatting, kinds, read, until_delta
 from tests.fakes.llm_upstream import Act
@@ -67,6 +70,42 @@ async def test_a_visitor_who_leaves_stops_the_model_and_frees_the_conversation(b
     assert cut.usage.output_tokens > 0
     assert cut.latency_ms > 0
     assert bench.prompt()[1:3] == [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": text}]
+
+
+async def test_what_was_generated_is_stored_before_the_next_message_has_the_turn_however_slow_the_record_is(
+    bench: ChatBench, monkeypatch: pytest.MonkeyPatch
+):
+    change_turn = MongoConversations.change_turn
+
+    async def slowly(self: MongoConversations, tenant: str, message: str, fields: dict[str, Any], *, owner: str = "") -> bool:
+        if fields.get("state") == "CANCELLED":
+            await asyncio.sleep(0.8)  # longer than a stream that ends waits before it asks its source again
+        return await change_turn(self, tenant, message, fields, owner=owner)
+
+    monkeypatch.setattr(MongoConversations, "change_turn", slowly)
+    bench.upstream.then(HANGING)
+    call = bench.stream()
+    text = await until_delta(call)
+    call.cancel()
+    await bench.say("¿Sigue ahí?")
+    cut = (await bench.turns())[1]
+    assert (cut.state, cut.text, cut.finish_reason) == (pb.Turn.CANCELLED, text, "cancelled")
+
+
+async def test_an_answer_that_was_told_stays_told_where_its_turn_cannot_be_given_back(
+    bench: ChatBench, monkeypatch: pytest.MonkeyPatch
+):
+    change = MongoConversations.change
+
+    async def failing(self: MongoConversations, tenant: str, uid: str, owner: str, fields: dict[str, Any]) -> bool:
+        if fields.get("owned_until") == 0:
+            raise UnavailableError("database")
+        return await change(self, tenant, uid, owner, fields)
+
+    monkeypatch.setattr(MongoConversations, "change", failing)
+    events, failure = await read(bench.stream())
+    assert (kinds(events)[-1], failure) == ("done", None)
+    assert (await bench.say(session_id="s-2")).finish_reason == "stop"
 
 
 async def test_a_visitor_who_leaves_before_the_first_word(bench: ChatBench):

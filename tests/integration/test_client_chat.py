@@ -45,6 +45,13 @@ async def test_a_message_is_answered_whole(malla, centre):
     assert (request.HasField("temperature"), request.visitor.name, request.request_id) == (True, "Eva", "r")
 
 
+async def test_what_the_channel_makes_again_is_done_once(malla, centre):
+    centre.lost_answers = 2
+    assert (await malla.create_agent("Ana")).id_agente == 1
+    assert (list(centre.agents), centre.lost_answers) == ([1], 0)
+    assert (await malla.create_agent("Ana")).id_agente == 2, "asked for twice"
+
+
 async def test_an_option_that_does_not_exist_is_a_mistake(malla):
     with pytest.raises(TypeError, match="kk"):
         await malla.chat(1, "s-1", "¿?", kk=3)

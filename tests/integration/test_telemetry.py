@@ -183,6 +183,18 @@ async def _polled(store: Store) -> None:
     await store.all_tenants("jobs").count({})
 
 
+async def test_models_that_callers_make_up_are_one_label(collector: Collector) -> None:
+    async with observed(collector), running_upstream() as upstream, LlmRouter(llm_settings(upstream)) as router:
+        for number in range(5):
+            upstream.then(Act(status=404))
+            with pytest.raises(LlmError):
+                await told(router.stream(ask(model=f"made-up-{number}")))
+        points = await until(lambda: collector.points("gen_ai.client.operation.duration"))
+        await until(lambda: {p.count for p in collector.points("gen_ai.client.operation.duration")} == {5})
+    labels = {p.value.string_value for point in points for p in point.attributes if p.key == "gen_ai.request.model"}
+    assert labels == {"other"}
+
+
 async def test_a_generation_is_a_span_with_usage_and_time_to_first_token(collector: Collector) -> None:
     async with (
         observed(collector, metrics_tenants=1),

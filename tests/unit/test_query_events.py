@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from common.context import Context
 from common.errors import DeadlineError, UnavailableError
 from common.models import ChatEvent, Done, Retrieval
+from common.tasks import finished
 from services.query.usecases.events import Event, Numbered, numbered
 
 CTX = Context(request_id="r1")
@@ -148,6 +150,44 @@ async def test_a_failure_after_a_heartbeat_is_told_by_an_event():
             source.go_on.set()
     assert kinds[0] == "heartbeat"
     assert kinds[-1] == "error"
+
+
+async def test_nothing_is_told_behind_done():
+    source = Source("a", DONE, UnavailableError("database"))
+    assert [kind(item) async for item in read(source)] == ["delta", "done"]
+    assert source.closed
+
+
+async def test_a_source_that_something_else_cancelled_ends_its_stream():
+    async def cancelled() -> AsyncGenerator[Event, None]:
+        yield "a"
+        raise asyncio.CancelledError
+
+    kinds = []
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="cancelled"):
+            async for item in numbered(cancelled(), CTX, heartbeat_s=0.1):
+                kinds.append(kind(item))
+    assert kinds == ["delta", "error"]
+
+
+async def test_a_reader_hears_of_the_deadline_before_the_answer_is_tidied_up():
+    tidied = asyncio.Event()
+
+    async def slow_to_end() -> AsyncGenerator[Event, None]:
+        try:
+            yield "a"
+            await asyncio.Event().wait()
+        finally:
+            await finished(tidied.wait())
+
+    ctx = Context(deadline=time.monotonic() + 0.3)
+    items = numbered(slow_to_end(), ctx, heartbeat_s=30)
+    async with asyncio.timeout(5):
+        assert [kind(await anext(items)), kind(await anext(items))] == ["delta", "error"]
+    tidied.set()
+    with pytest.raises(DeadlineError):
+        await anext(items)
 
 
 @pytest.mark.parametrize("read_first", [1, 2, 3])

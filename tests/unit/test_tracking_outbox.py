@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,4 +135,31 @@ async def test_half_a_line_does_not_stand_before_the_next(tmp_path: Path, monkey
             await outbox.append([row("b")])
     await outbox.append([row("c")])
     assert await rows(outbox) == ["a", "c"]
+    outbox.close()
+
+
+async def test_a_row_that_comes_while_a_cancelled_caller_empties_the_file_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox.create(tmp_path, "query")
+    await outbox.append([row("old")])
+    truncate, begun, go_on = outbox._truncate, threading.Event(), threading.Event()
+
+    def slowly(size: int) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        truncate(size)
+
+    monkeypatch.setattr(outbox, "_truncate", slowly)
+    clearing = asyncio.create_task(outbox.clear(outbox.size))
+    assert await asyncio.to_thread(begun.wait, 10)
+    clearing.cancel()
+    await asyncio.sleep(0)
+    adding = asyncio.create_task(outbox.append([row("new")]))
+    await asyncio.sleep(0)
+    go_on.set()
+    await adding
+    with pytest.raises(asyncio.CancelledError):
+        await clearing
+    assert await rows(outbox) == ["new"]
     outbox.close()

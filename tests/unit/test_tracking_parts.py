@@ -16,6 +16,7 @@ from common.tracking import (
     UsageEntry,
 )
 from common.tracking._budget import BudgetState, Lease, Limits, period_of, period_start_ms, resets_at_ms
+from common.tracking._budget_rows import position_from
 from common.tracking._prices import PriceList
 
 NOON = 1_795_262_400_000  # 2026-11-21T12:00:00Z
@@ -133,3 +134,11 @@ def test_a_refusal_says_what_is_left_and_until_when() -> None:
         "resets_at": "2026-11-21T12:00:00Z",
     }
     assert error.retry_after_s is not None and error.retry_after_s >= 1
+
+
+def test_positions_sort_as_their_times_do_up_to_the_last_time_there_is() -> None:
+    times = [-(10**15), -1, 0, 1, NOON - 1, NOON, NOON + 1, 10**13 - 1, 10**13, 10_413_792_000_000, 253_402_300_799_999]
+    positions = [position_from(time) for time in times]
+    assert positions == sorted(positions)
+    assert {len(position) for position in positions} == {13}
+    assert position_from(NOON) < f"{NOON:013d}-0123456789ab" < position_from(NOON + 1)

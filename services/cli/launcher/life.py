@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import time
 
 from services.cli.launcher.procfs import Process, ended, kill_group
 from services.cli.launcher.spawn import exit_reason, spawn
@@ -20,7 +19,6 @@ class Life:
         process: Who it is; None where it was gone at once.
         has_served: Whether its check has ever been passed.
         over: Done when it has ended; the result says how. Whatever it had started has ended with it then.
-        began_at: By the clock of time.monotonic.
     """
 
     def __init__(
@@ -29,7 +27,6 @@ class Life:
         self.turn = turn
         self.process = process
         self.has_served = False
-        self.began_at = time.monotonic()
         self._spec = spec
         self._child = child
         pid = child.pid if child is not None else process.pid if process is not None else 0

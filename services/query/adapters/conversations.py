@@ -79,9 +79,10 @@ class MongoConversations:
         wanted = {"_id": message_id, "owner": owner} if owner else {"_id": message_id}
         return await again(lambda: self._turns(tenant_id).update(wanted, {"$set": fields}))
 
-    async def turns(self, tenant_id: str, uid: str, *, last: int = 0) -> list[TurnRecord]:
-        """Returns the last turns of a conversation, oldest first; all of them for 0."""
-        rows = self._turns(tenant_id).find({"conversation_uid": uid}, order=[("number", -1)], limit=last)
+    async def turns(self, tenant_id: str, uid: str, *, last: int, before: int = 0) -> list[TurnRecord]:
+        """Returns the last turns of a conversation, of those before the one of a number where it is not 0, oldest first."""
+        wanted: dict[str, Any] = {"conversation_uid": uid, **({"number": {"$lt": before}} if before else {})}
+        rows = self._turns(tenant_id).find(wanted, order=[("number", -1)], limit=last)
         return [TurnRecord.model_validate(row) async for row in rows][::-1]
 
     def _rows(self, tenant_id: str) -> Rows:

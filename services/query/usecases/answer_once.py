@@ -15,6 +15,7 @@ from common.context import Context
 from common.errors import Code, MallaError, UnavailableError
 from common.models import ChatEvent, Done, Retrieval
 from common.store import now_ms
+from common.tasks import finished
 from services.query.answer_ports import FirstAnswers
 from services.query.usecases.answer import AnswerQuestion, QuerySpec
 from services.query.usecases.events import Event
@@ -118,7 +119,7 @@ class AnswerOnce:
                         yield event
         finally:
             if not ended:
-                await asyncio.shield(_released(first, tenant_id, key, owner))
+                await finished(_released(first, tenant_id, key, owner))
 
     async def _found_or_claimed(self, first: FirstAnswers, key: str, owner: str, spec: QuerySpec, ctx: Context) -> Done | None:
         """Returns the first answer; None when it is this call that makes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -14,6 +15,8 @@ from common.context import Context
 from common.errors import DeadlineError, InternalError, MallaError
 from common.models import ChatEvent, Heartbeat, StreamError
 from common.tasks import stop
+
+log = logging.getLogger("malla.query")
 
 Event = str | ChatEvent
 """A piece of the answer, or any other event. Pieces are by far the most, and stay plain text until they are sent."""
@@ -42,9 +45,10 @@ async def numbered(events: AsyncGenerator[Event, None], ctx: Context, *, heartbe
 
     Pieces of the answer that wait together leave together, so that a fast model does not cost a message a token; no piece waits
     for another. A failure before the first event is raised as it is, for a proper status. After it, an `error` event tells the
-    reader, because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers.
+    reader, because a status is lost in a transcoded stream; the failure is raised behind it for gRPC callers. Behind `done` no
+    failure is told: it is in the log.
     """
-    sequence = 0
+    sequence, is_done = 0, False
     async with _pumped(events, heartbeat_s, _budget_s(ctx)) as queue:
         held: Event | _End | None = None
         while True:
@@ -56,9 +60,14 @@ async def numbered(events: AsyncGenerator[Event, None], ctx: Context, *, heartbe
                 break
             sequence += 1
             yield Numbered(sequence, item)
-    if item.error is not None:
-        if sequence:
+            is_done = is_done or (isinstance(item, ChatEvent) and item.done is not None)
+        if item.error is not None and sequence and not is_done:
+            # Inside: the reader does not wait until what is left of the answer is tidied up.
             yield Numbered(sequence + 1, ChatEvent(error=_told(item.error, ctx)))
+    if item.error is not None:
+        if is_done:
+            log.warning("failed behind the end of an answer", exc_info=item.error)
+            return
         raise item.error
 
 
@@ -81,7 +90,12 @@ async def _pumped(
     So does the end of `budget_s`, and the reader is told.
     """
     queue: asyncio.Queue[Event | _End] = asyncio.Queue(_MOST_WAITING)
-    last = time.monotonic()
+    last, late = time.monotonic(), DeadlineError("the rest of the answer")
+
+    def tell_late() -> None:
+        # At once: the clean-up may take longer than the caller waits. A reader that is behind hears of it after the clean-up.
+        if not queue.full():
+            queue.put_nowait(_End(late))
 
     async def pump() -> None:
         nonlocal last
@@ -92,7 +106,12 @@ async def _pumped(
                     last = time.monotonic()
                     await queue.put(event)
         except Exception as error:  # noqa: BLE001  # raised again where it is read
-            end = _End(DeadlineError("the rest of the answer") if timer.expired() else error)
+            end = _End(late if timer.expired() else error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            end = _End(RuntimeError("the source was cancelled by nobody who reads it"))  # a channel that closed, for one
         await queue.put(end)
 
     async def beat() -> None:
@@ -106,9 +125,12 @@ async def _pumped(
             await asyncio.sleep(max(heartbeat_s - silence, 0.001) if silence < heartbeat_s else heartbeat_s)
 
     tasks = [asyncio.create_task(pump(), name="answer-events"), asyncio.create_task(beat(), name="heartbeat")]
+    alarm = None if budget_s is None else asyncio.get_running_loop().call_later(budget_s, tell_late)
     try:
         yield queue
     finally:
+        if alarm is not None:
+            alarm.cancel()
         await stop(tasks)
 
 

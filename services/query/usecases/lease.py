@@ -70,6 +70,8 @@ class Lease:
                 self.lost = not await self._renew()
             except MallaError as error:  # The lease outlasts one renewal that fails.
                 log.warning("a lease was not renewed: %s", error.reason)
+            except Exception:
+                log.exception("a lease was not renewed")
         log.warning("a lease was lost: %s", self._error.message)
         if self._working is not None:
             self._working.cancel()

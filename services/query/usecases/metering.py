@@ -5,7 +5,6 @@ Embeddings note what they took in the context, for they are computed deep inside
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from common.context import Context
 from common.llm.usage import estimate_tokens
 from common.models import StageUsage, TokenUsage
+from common.tasks import finished
 from common.tracking import TOKEN_TYPE_EMBEDDING, TOKEN_TYPE_LLM, Reservation, UsageEntry
 from services.query.ports import Asking, MostTokens
 from services.query.usage_ports import Accounts
@@ -160,7 +160,7 @@ async def metered(accounts: Accounts, bill: Bill, most: MostTokens, ctx: Context
         raise
     finally:
         # Not cut short with the call: what was consumed is written when the caller has left, too.
-        await asyncio.shield(meter.commit())
+        await finished(meter.commit())
 
 
 def _merged(spent: Iterable[StageUsage]) -> Iterator[StageUsage]:

@@ -590,7 +590,8 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetConversation(self, request, context):
-        """Reads a conversation with its turns, oldest first. Returns NOT_FOUND if there is none.
+        """Reads a conversation with its newest turns, as many as fit in a message, oldest first. Returns NOT_FOUND if there is none,
+        INVALID_ARGUMENT for a page token it did not make.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -230,7 +230,9 @@ class ConversationServiceStub:
     ListConversations: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListConversationsRequest, _chat_pb2.ConversationsListResponse]
     """Lists conversations, the last active first. Returns INVALID_ARGUMENT for a page token it did not make."""
     GetConversation: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetConversationRequest, _chat_pb2.ConversationResponse]
-    """Reads a conversation with its turns, oldest first. Returns NOT_FOUND if there is none."""
+    """Reads a conversation with its newest turns, as many as fit in a message, oldest first. Returns NOT_FOUND if there is none,
+    INVALID_ARGUMENT for a page token it did not make.
+    """
     DeleteConversation: _grpc.UnaryUnaryMultiCallable[_chat_pb2.DeleteConversationRequest, _chat_pb2.DeleteConversationResponse]
     """Deletes a conversation with its turns. Returns NOT_FOUND if there is none."""
     HandOff: _grpc.UnaryUnaryMultiCallable[_chat_pb2.HandOffRequest, _chat_pb2.ConversationResponse]
@@ -250,7 +252,9 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     ListConversations: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListConversationsRequest, _chat_pb2.ConversationsListResponse]  # type: ignore[assignment]
     """Lists conversations, the last active first. Returns INVALID_ARGUMENT for a page token it did not make."""
     GetConversation: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetConversationRequest, _chat_pb2.ConversationResponse]  # type: ignore[assignment]
-    """Reads a conversation with its turns, oldest first. Returns NOT_FOUND if there is none."""
+    """Reads a conversation with its newest turns, as many as fit in a message, oldest first. Returns NOT_FOUND if there is none,
+    INVALID_ARGUMENT for a page token it did not make.
+    """
     DeleteConversation: _aio.UnaryUnaryMultiCallable[_chat_pb2.DeleteConversationRequest, _chat_pb2.DeleteConversationResponse]  # type: ignore[assignment]
     """Deletes a conversation with its turns. Returns NOT_FOUND if there is none."""
     HandOff: _aio.UnaryUnaryMultiCallable[_chat_pb2.HandOffRequest, _chat_pb2.ConversationResponse]  # type: ignore[assignment]
@@ -279,7 +283,9 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_pb2.GetConversationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.ConversationResponse, _abc.Awaitable[_chat_pb2.ConversationResponse]]:
-        """Reads a conversation with its turns, oldest first. Returns NOT_FOUND if there is none."""
+        """Reads a conversation with its newest turns, as many as fit in a message, oldest first. Returns NOT_FOUND if there is none,
+        INVALID_ARGUMENT for a page token it did not make.
+        """
 
     @_abc_1.abstractmethod
     def DeleteConversation(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from common.context import Context
 from common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from common.models import Agent, HandoffRule
-from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
+from common.paging import DEFAULT_PAGE_SIZE, filled, from_page_token, to_page_token
 from common.store import now_ms
 from services.query.chat_ports import Agents
 from services.query.domain.chat_records import AgentRecord
@@ -70,9 +70,12 @@ class ManageAgents:
         after = from_page_token(page_token) or "0"
         if not after.isdecimal() or int(after) > _LARGEST_NUMBER:
             raise InvalidArgumentError([("page_token", "must be the next_page_token of an earlier page")])
-        found = [agent async for agent in self._agents.page(ctx.tenant_id, int(after), size + 1)]
-        token = to_page_token(str(found[size - 1].id_agente)) if len(found) > size else ""
-        return [agent.view() for agent in found[:size]], token
+
+        def read(last: AgentRecord | None, count: int) -> AsyncIterator[AgentRecord]:
+            return self._agents.page(ctx.tenant_id, int(after) if last is None else last.id_agente, count)
+
+        found, is_more = await filled(read, size)
+        return [agent.view() for agent in found], to_page_token(str(found[-1].id_agente)) if is_more else ""
 
     async def change(self, id_agente: int, agent: Agent, names: Sequence[str], ctx: Context) -> Agent:
         """Changes the named fields. Raises NotFoundError, and InvalidArgumentError for a field that cannot be changed."""

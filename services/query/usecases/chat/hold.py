@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.context import Context
-from common.errors import InvalidArgumentError
+from common.errors import InvalidArgumentError, MallaError
 from common.models import ChatEvent, Done, Handoff, Retrieval, TokenUsage, TurnRole, TurnState, Visitor
 from common.store import now_ms
+from common.tasks import finished
 from common.tracking import OPERATION_QUERY
 from services.query.chat_ports import Agents, Conversations
 from services.query.domain.chat_records import AgentRecord, ConversationRecord, TurnRecord
@@ -27,6 +29,8 @@ from services.query.usecases.counted_search import query_tokens
 from services.query.usecases.events import Event
 from services.query.usecases.metering import Bill, Meter, bill_key, metered
 from services.query.usecases.search import Found, SearchPassages, SearchSpec
+
+log = logging.getLogger("malla.query")
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,19 @@ class HoldConversation:
         if not spec.message.strip():
             raise InvalidArgumentError([("mensaje", "must hold more than white space")])
         agent = await existing_agent(self._agents, ctx.tenant_id, spec.id_agente, at_hand=True)
-        async with self._turns.taken(spec.session_id, ctx, _fresh(spec)) as held:
-            exchange = await self._exchange(spec, agent, held, ctx)
-            async with aclosing(held.lease.over(exchange)) as events:
-                async for event in events:
-                    yield event
+        is_done = False
+        try:
+            async with self._turns.taken(spec.session_id, ctx, _fresh(spec)) as held:
+                exchange = await self._exchange(spec, agent, held, ctx)
+                async with aclosing(held.lease.over(exchange)) as events:
+                    async for event in events:
+                        is_done = is_done or (not isinstance(event, str) and event.done is not None)
+                        yield event
+        except MallaError as error:
+            if not is_done:
+                raise
+            # The answer is stored and told; what is left is the turn itself, which is free when its lease ends.
+            log.warning("a conversation's turn was not given back: %s", error.reason)
 
     async def whole(self, spec: ChatSpec, ctx: Context) -> Outcome:
         """Returns the whole answer."""
@@ -141,10 +153,10 @@ class HoldConversation:
                             await writer.note(event)
                         yield event
         except (asyncio.CancelledError, GeneratorExit):
-            await asyncio.shield(writer.cancelled(_consumed(meter)))
+            await finished(writer.cancelled(_consumed(meter)))
             raise
         except Exception:
-            await asyncio.shield(writer.failed(_consumed(meter)))
+            await finished(writer.failed(_consumed(meter)))
             raise
 
     def _most(self, question: Question, search: SearchSpec, agent: AgentRecord) -> MostTokens:
@@ -155,8 +167,11 @@ class HoldConversation:
         self, reason: str, spec: ChatSpec, held: Held, writer: TurnWriter, usage: TokenUsage | None = None
     ) -> list[Event]:
         """The bot says nothing: the message is kept for the human who has the conversation."""
+        if not held.conversation.handed_off:
+            # First: whoever is told, or sends the message again after a crash, finds the conversation in a human's hands.
+            held.changes |= {"handed_off": True, "handoff_reason": reason}
+            await held.save()
         stored_as = await writer.handed_off(spec.message, reason)
-        held.changes |= {"handed_off": True, "handoff_reason": reason}
         return _handoff_events(stored_as, reason, usage)
 
 

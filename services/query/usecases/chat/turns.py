@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +14,10 @@ from common.context import Context
 from common.errors import Code, MallaError
 from common.models import Done, TokenUsage, TurnRole, TurnState
 from common.store import now_ms
+from common.tasks import finished
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
+from services.query.usecases.chat.lines import Lines
 from services.query.usecases.lease import Lease, kept
 
 _POLL_S = 0.05
@@ -74,11 +76,13 @@ class Held:
         whole: Whether these are all turns.
         changes: Fields of the conversation that change when the turn is given back.
         lease: The right to the turn, for what is done under it.
+        save: Stores the changes at once, for what is told before the turn is given back. Raises TurnLostError.
     """
 
     conversation: ConversationRecord
     recent: list[TurnRecord]
     lease: Lease
+    save: Callable[[], Awaitable[None]]
     whole: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -100,6 +104,7 @@ class TakeTurns:
         self._conversations = conversations
         self._rules = rules
         self._seen: set[tuple[str, str]] = set()
+        self._lines = Lines()
 
     @asynccontextmanager
     async def taken(self, session_id: str, ctx: Context, fresh: ConversationRecord | None = None) -> AsyncIterator[Held]:
@@ -120,9 +125,14 @@ class TakeTurns:
         try:
             async with kept(renew, self._rules.lease_s, TurnLostError(session_id)) as lease:
                 recent = [] if is_new else await self._recent(taken, ctx)
-                yield Held(taken, recent, lease, whole=len(recent) < _RECENT_TURNS, changes=changes)
+
+                async def save() -> None:
+                    if not await self._change(taken, ctx, **changes):
+                        await lease.check()
+
+                yield Held(taken, recent, lease, save, whole=len(recent) < _RECENT_TURNS, changes=changes)
         finally:
-            await asyncio.shield(self._change(taken, ctx, **changes, owner="", owned_until=0))
+            await finished(self._change(taken, ctx, **changes, owner="", owned_until=0))
 
     async def _recent(self, taken: ConversationRecord, ctx: Context) -> list[TurnRecord]:
         turns = await self._conversations.turns(ctx.tenant_id, taken.uid, last=_RECENT_TURNS)
@@ -130,8 +140,14 @@ class TakeTurns:
 
     async def _take(self, session_id: str, fresh: ConversationRecord | None, ctx: Context) -> tuple[ConversationRecord, bool]:
         """Returns the conversation, and whether it begins."""
-        owner = uuid.uuid4().hex
         give_up = time.monotonic() + ctx.remaining_s(self._rules.wait_s)
+        async with self._lines.first((ctx.tenant_id, session_id), give_up, TurnTakenError(session_id)):
+            return await self._take_at_the_record(session_id, fresh, ctx, give_up)
+
+    async def _take_at_the_record(
+        self, session_id: str, fresh: ConversationRecord | None, ctx: Context, give_up: float
+    ) -> tuple[ConversationRecord, bool]:
+        owner = uuid.uuid4().hex
         seen = (ctx.tenant_id, session_id) in self._seen
         while True:
             now = now_ms()
