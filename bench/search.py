@@ -80,7 +80,9 @@ class Record:
         """As the port says."""
         return next(iter(await self.changes_after(tenant_id, uid, seq - 1)), None)
 
-    async def chunks_of(self, _tenant_id: str, _uid: str, versions: dict[str, int]) -> dict[str, list[ChunkRecord]]:
+    async def chunks_of(
+        self, _tenant_id: str, _uid: str, versions: dict[str, int], _model: str
+    ) -> dict[str, list[ChunkRecord]]:
         """As the port says."""
         return {name: self.document(name) for name in versions}
 

@@ -23,6 +23,8 @@ BULK_S = 0.06
 """Seconds a batch with bulk texts may take, if it holds more than one: so long may a question wait for it."""
 
 _LONGEST_WAIT_S = 300.0
+# A question is counted in less time than a thread takes to wake up.
+_COUNTED_AT_ONCE_CHARACTERS = 500
 
 
 @dataclass(eq=False)
@@ -79,7 +81,10 @@ class Batcher:
             DeadlineError: The caller's deadline passed first.
         """
         loop = asyncio.get_running_loop()
-        counts = await loop.run_in_executor(self._counting, self._engine.count_tokens, texts, kind)
+        if sum(map(len, texts)) <= _COUNTED_AT_ONCE_CHARACTERS:
+            counts = self._engine.count_tokens(texts, kind)
+        else:
+            counts = await loop.run_in_executor(self._counting, self._engine.count_tokens, texts, kind)
         window = self._engine.window_tokens
         read = [min(count, window) if window else count for count in counts]
         wait_s = ctx.remaining_s(_LONGEST_WAIT_S)

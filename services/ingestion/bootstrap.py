@@ -69,14 +69,14 @@ async def working(
     settings: IngestionSettings, store: Store, reader: Reader, embedder: Embedder, accounts: Accounts
 ) -> AsyncIterator[Sequence[GrpcService]]:
     """Works on jobs while the block runs, and yields the services. Tests pass a reader and an embedder of their own."""
-    news = JobNews()
+    news, blobs = JobNews(), RecentBlobs(MongoBlobs(store))
     adapters = Adapters(
         collections=MongoCollections(store),
         changes=MongoChanges(store),
         documents=MongoDocuments(store),
         jobs=MongoJobs(store, on_change=news.tell),
         chunks=MongoChunks(store),
-        blobs=RecentBlobs(MongoBlobs(store)),
+        blobs=blobs,
         reader=ObservedReader(reader),
         embedder=embedder,
         accounts=accounts,
@@ -93,6 +93,7 @@ async def working(
     await use.collections.purge_hidden()
     sweep = Sweep(adapters.jobs, adapters.blobs, release, age_s=_SWEEP_AGE * settings.upload_timeout_s)
     tasks = [asyncio.create_task(worker.run(), name="ingestion-worker") for worker in workers]
+    tasks.append(asyncio.create_task(blobs.run(), name="ingestion-claims"))
     tasks.append(asyncio.create_task(sweep.run(settings.sweep_s), name="ingestion-sweep"))
     try:
         async with jobs_observed(store.all_tenants("jobs")):

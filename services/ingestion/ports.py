@@ -21,6 +21,10 @@ class Collections(Protocol):
         """Returns a collection."""
         ...
 
+    async def lately(self, tenant_id: str, collection_id: str, uid: str) -> CollectionRecord | None:
+        """Returns a collection as it was less than a second ago."""
+        ...
+
     def page(self, tenant_id: str, after: str, size: int) -> AsyncIterator[CollectionRecord]:
         """Yields at most `size` collections whose identifier follows `after`, by identifier."""
         ...
@@ -199,8 +203,8 @@ class Blobs(Protocol):
         """Stores the piece `number` of a blob, which is unclaimed from its first piece on."""
         ...
 
-    async def claim(self, tenant_id: str, blob_id: str) -> None:
-        """Notes that a job names a blob."""
+    async def claim(self, tenant_id: str, *blob_ids: str) -> None:
+        """Notes that jobs name these blobs."""
         ...
 
     def unclaimed(self, before_ms: int) -> AsyncIterator[tuple[str, str]]:

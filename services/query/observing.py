@@ -33,28 +33,25 @@ class Follow(Protocol):
         ...
 
 
-SelfT = TypeVar("SelfT")
-SpecT = TypeVar("SpecT")
 FoundT = TypeVar("FoundT")
-Search = Callable[[SelfT, SpecT, Context], Awaitable[FoundT]]
+Search = Callable[..., Awaitable[FoundT]]  # of itself, what to find, and the context
 
 
-def retrieval(search: Search[SelfT, SpecT, FoundT]) -> Search[SelfT, SpecT, FoundT]:
+def retrieval(search: Search[FoundT]) -> Search[FoundT]:
     """Makes each run of a search a span."""
 
     @functools.wraps(search)
-    async def seen(self: SelfT, spec: SpecT, ctx: Context) -> FoundT:
+    async def seen(self: object, spec: Any, ctx: Context, **more: Any) -> FoundT:
         if active() is None:
-            return await search(self, spec, ctx)
-        asked: Any = spec
+            return await search(self, spec, ctx, **more)
         facts = {
-            "malla.search.collection": asked.collection_id,
-            "malla.search.mode": str(asked.mode.value).lower(),
-            "malla.search.k": asked.k,
-            "malla.search.filtered": bool(asked.filter),
+            "malla.search.collection": spec.collection_id,
+            "malla.search.mode": str(spec.mode.value).lower(),
+            "malla.search.k": spec.k,
+            "malla.search.filtered": bool(spec.filter),
         }
         with span("retrieval", facts) as own:
-            found: Any = await search(self, spec, ctx)
+            found: Any = await search(self, spec, ctx, **more)
             own.set("malla.search.results", len(found.results))
             own.set("malla.search.nearest", float(found.nearest))
             own.set("malla.search.seq", found.seq)

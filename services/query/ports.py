@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from services.query.domain.prompt import PromptMessage
 
 T = TypeVar("T")
 Matrix = NDArray[np.float32]
-Keys = Iterable[int] | None
+Keys = Iterable[int] | NDArray[np.int64] | None
 
 
 class Record(Protocol):
@@ -81,6 +82,10 @@ Commit = Callable[[], None]
 """Makes a change that was prepared. It is quick, and nothing else may run in the index meanwhile."""
 
 
+Still = Callable[[], AbstractContextManager[None]]
+"""Keeps changes waiting, but not searches, while its block runs. Keep it short."""
+
+
 class Reranker(Protocol):
     """Reads a query and a text together, and says how well the text answers it."""
 
@@ -114,8 +119,11 @@ class VectorIndex(Protocol):
         """Whether another structure fits its size better."""
         ...
 
-    def beside(self) -> Callable[[], VectorIndex]:
-        """Copies the vectors; the returned function makes a fitting index of them, however long that takes."""
+    def beside(self, still: Still) -> VectorIndex:
+        """Makes a fitting index of the same vectors, however long that takes.
+
+        It reads the vectors within `still`, a little at a time; `catch_up` brings what changes in between.
+        """
         ...
 
     def catch_up(self, current: Any) -> None:
@@ -127,8 +135,15 @@ class VectorIndex(Protocol):
         ...
 
 
+class Text(NamedTuple):
+    """A text to be found by its words, and what is kept of it as it is."""
+
+    words: str
+    row: bytes = b""
+
+
 class LexicalIndex(Protocol):
-    """Finds texts by their words."""
+    """Finds texts by their words, and keeps what belongs to them."""
 
     def __len__(self) -> int:
         """Returns how many texts there are."""
@@ -139,12 +154,16 @@ class LexicalIndex(Protocol):
         """About what it takes in memory."""
         ...
 
-    def stage(self, add: Mapping[int, str], remove: Sequence[int]) -> Commit:
+    def stage(self, add: Mapping[int, Text], remove: Sequence[int]) -> Commit:
         """Prepares adding and removing texts; searches see nothing of it before the commit."""
         ...
 
+    def rows(self, keys: Sequence[int]) -> Mapping[int, bytes]:
+        """Returns the rows of the texts with these keys that are there."""
+        ...
+
     def save(self, folder: Path) -> None:
-        """Copies the index into an empty folder."""
+        """Writes the index into an empty folder, where later changes do not reach it."""
         ...
 
     def search(self, query: str, k: int, among: Keys) -> dict[int, float]:

@@ -41,4 +41,8 @@ class QuerySettings(ServerSettings, StoreSettings):
     index_snapshot_passages: int = Field(
         default=5000, gt=0, description="Passages that came, or a tenth of the collection, after which a snapshot is written."
     )
-    index_snapshot_s: float = Field(default=60.0, gt=0, description="Seconds after which a snapshot holds every change.")
+    index_snapshot_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds after which a snapshot holds every change, or ten times what the last one took.",
+    )

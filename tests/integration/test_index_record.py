@@ -10,7 +10,7 @@ from malla.query.v1 import index_pb2, index_pb2_grpc
 from common.context import Context
 from common.models import SearchMode
 from common.settings import StoreSettings
-from common.store import ChangeRecord, CollectionRecord, Store
+from common.store import ChangeRecord, CollectionRecord, Store, _store
 from services.query.adapters.record import MongoRecord
 from services.query.domain.collection_index import Search
 from services.query.indexes import index_services, kept_indexes
@@ -61,6 +61,13 @@ async def test_the_record_gives_the_versions_that_are_asked_for(filled: Store):
     assert last is not None
     assert (last.document_id, last.version) == ("doc-0", 2)
     assert await record.change("acme", "uid", 99) is None
+
+
+@pytest.mark.parametrize("after", range(DOCUMENTS + 2))
+async def test_a_log_is_read_whole_however_many_trips_it_takes(filled: Store, after: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_store, "_ROWS_A_TRIP", 4)
+    changes = await MongoRecord(filled).changes_after("acme", "uid", after)
+    assert [change.seq for change in changes] == list(range(after + 1, DOCUMENTS + 2))
 
 
 async def test_a_server_leaves_a_snapshot_and_the_next_one_answers_from_it(filled: Store, tmp_path: Path):

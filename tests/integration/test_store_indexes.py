@@ -131,6 +131,7 @@ async def search_and_chat(store: Store) -> None:
         await all_of(conversations.page("acme", (5, "s"), 5, handed_off=handed_off))
     await conversations.change("acme", "uid", "me", {"owner": ""})
     await conversations.turns("acme", "uid", last=3)
+    await conversations.turns("acme", "uid", last=3, before=5)
 
 
 async def test_every_query_asks_an_index(store: Store, store_settings: StoreSettings, mongodb_uri: str):
@@ -167,6 +168,24 @@ async def test_a_name_that_begins_like_a_date_is_found_like_any_other(store: Sto
     first = await MongoJobs(store).get("acme", "first")
     assert first is not None
     assert first.document_id == DATED
+
+
+@pytest.mark.parametrize("tenant", ["2024-01-15-acme", "20-01-01", "2024-10-co", "1e5"])
+async def test_a_tenant_whose_name_begins_like_a_date_is_like_any_other(store: Store, tenant: str):
+    rows = store.rows(tenant, "agents")
+    key = {"_id": f"{tenant}/1", "request_id": "2024-01-15-first"}
+    assert await rows.insert({**key, "value": 1})
+    assert not await rows.insert(key)
+    assert await store.all_tenants("agents").insert_missing([{**key, "tenant_id": tenant}, {"_id": "2"}]) == [0]
+    changed = await rows.update_returning({"_id": key["_id"]}, {"$inc": {"value": 1}})
+    assert changed == {**key, "tenant_id": tenant, "value": 2}
+    assert await rows.find_one({"request_id": key["request_id"]}) == changed
+    assert [row["_id"] for row in await all_of(rows.find({"_id": {"$in": [key["_id"], "x"]}}, order=[("_id", 1)]))] == [
+        key["_id"]
+    ]
+    assert await rows.sums({"value": 2}, by="request_id", fields=("value",))
+    assert await store.rows("other", "agents").count({}) == 0
+    assert await rows.delete({"_id": key["_id"]}) == 1
 
 
 @pytest.mark.parametrize(

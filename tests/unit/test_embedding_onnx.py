@@ -14,7 +14,7 @@ import pytest
 from common.context import Context
 from common.e5 import ModelFile, open_model_file
 from common.models import EmbeddingKind, EmbeddingPriority
-from services.embedding.adapters.e5 import OnnxEngine, load, load_onnx_engine
+from services.embedding.adapters.e5 import OnnxEngine, load, load_onnx_engine, tokens
 from services.embedding.adapters.e5.check import CheckError, check, sample, unpacked
 from services.embedding.adapters.e5.convert import REFERENCE, cache_path, cached_model
 from services.embedding.adapters.embedded import EmbeddedEngine
@@ -121,6 +121,26 @@ def test_a_vector_does_not_depend_on_its_neighbours(engine: OnnxEngine):
 def test_token_counts_are_those_of_the_loop(engine: OnnxEngine, loop: EmbeddedEngine, kind: EmbeddingKind):
     texts = QUESTIONS + PASSAGES + ODD + [" ".join(PASSAGES * 4)]
     assert engine.count_tokens(texts, kind) == loop.count_tokens(texts, kind)
+
+
+def test_a_text_that_was_counted_is_read_once_and_gives_the_same_vector(engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch):
+    texts = ["La luz roja indica otra cosa.", "palabra " * 600]
+    plain = engine.embed(texts, EmbeddingKind.PASSAGE)
+    read, content = [], engine._tokens._content
+    monkeypatch.setattr(engine._tokens, "_content", lambda text, kind: read.append(text) or content(text, kind))
+    counts = engine.count_tokens(texts, EmbeddingKind.PASSAGE)
+    assert counts[1] > 600
+    assert np.array_equal(engine.embed(texts, EmbeddingKind.PASSAGE), plain)
+    assert read == texts
+    engine.embed(texts[:1], EmbeddingKind.QUERY)
+    assert read == [*texts, texts[0]]  # another kind is another text
+
+
+def test_few_counted_texts_are_kept_and_no_long_one(engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch):
+    engine._tokens._ahead.clear()
+    monkeypatch.setattr(tokens, "_MOST_AHEAD", 3)
+    engine.count_tokens([f"luz {n}" for n in range(10)] + [" " * 10_000 + "luz"], EmbeddingKind.PASSAGE)
+    assert len(engine._tokens._ahead) == 3
 
 
 def test_a_text_beyond_the_window_is_cut_there(engine: OnnxEngine):

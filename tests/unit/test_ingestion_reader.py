@@ -50,6 +50,14 @@ async def test_files_are_read_and_cut_in_another_process(reader: ReadingProcess)
     assert pid_of(reader) != os.getpid()
 
 
+async def test_a_short_text_is_cut_at_once_and_a_long_one_by_itself_alike(reader: ReadingProcess):
+    short = "# Luces\n\n" + "La luz roja indica otra cosa. " * 40
+    at_once, long = [await reader.extract(text.encode(), "text/markdown") for text in (short, short * 20)]
+    assert at_once.passages is not None and long.passages is None
+    assert await reader.chunk(at_once) == await reader.chunk(replace(at_once, passages=None))
+    assert len(await reader.chunk(long)) == 20 * len(at_once.passages)
+
+
 async def test_a_refusal_comes_back_whole(reader: ReadingProcess):
     with pytest.raises(UnreadableDocumentError) as refused:
         await reader.extract(b"not one", "application/pdf")
@@ -108,11 +116,11 @@ async def test_a_process_killed_while_idle_harms_no_file(reader: ReadingProcess)
 
 
 async def test_a_file_that_needs_too_much_memory_fails_alone():
-    reader = ReadingProcess(ReadingLimits(timeout_s=60, memory_bytes=GIB // 2, chunk_tokens=60))
+    reader = ReadingProcess(ReadingLimits(timeout_s=60, memory_bytes=GIB * 5 // 4, chunk_tokens=60))
     try:
         await reader.extract(SMALL, PLAIN)
         with pytest.raises(UnreadableDocumentError, match="memory"):
-            await reader.extract("🙂".encode() + b"x" * (100 * 1024 * 1024), PLAIN)  # four bytes a character once decoded
+            await reader.extract("🙂".encode() + b"x" * (200 * 1024 * 1024), PLAIN)  # four bytes a character once decoded
         assert (await reader.extract(SMALL, PLAIN)).text == "Hola.\n"
     finally:
         reader.close()

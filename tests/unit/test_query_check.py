@@ -65,7 +65,7 @@ async def test_an_index_that_is_not_in_memory_is_loaded_and_brought_up_to_the_re
 
 
 def lost_document(bench: Bench) -> None:
-    bench.index._passages.pop("b")
+    bench.index._documents.pop("b")
 
 
 def other_version(bench: Bench) -> None:
@@ -139,7 +139,7 @@ async def test_differences_are_told_up_to_a_number(bench: Bench):
         bench.record.publish(bench.collection, f"doc-{i}", 1, "luz")
     await bench.server.found()
     for i in range(50):
-        bench.index._passages.pop(f"doc-{i}")
+        bench.index._documents.pop(f"doc-{i}")
     [check] = await bench.check("manual", CTX, report_only=True)
     assert len(check.differences) == 20
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.models import SearchMode
-from services.query.adapters import faiss_index
+from services.query.adapters import faiss_index, tantivy_index
 from services.query.adapters.faiss_index import FaissIndex
 from services.query.adapters.tantivy_index import TantivyIndex
 from services.query.domain.collection_index import CollectionIndex, DocumentUpdate, Search
 from services.query.domain.filters import compile_filter
+from services.query.ports import Commit, Text
 from tests.fakes.engine import vector_of
 from tests.fakes.query import DIMENSIONS, MODEL, chunk
 
@@ -67,7 +70,7 @@ def lists() -> FaissIndex:
     index = FaissIndex(rows.shape[1], flat_most=1000)
     index.stage(np.arange(len(rows)), rows, [])()
     assert index.outgrown
-    index = index.beside()()
+    index = index.beside(nullcontext)
     assert not index.outgrown
     return index
 
@@ -109,7 +112,7 @@ def test_lists_take_changes(tmp_path: Path):
     rows = clustered(2000)
     index = FaissIndex(rows.shape[1], flat_most=500)
     index.stage(np.arange(1000), rows[:1000], [])()
-    index = index.beside()()
+    index = index.beside(nullcontext)
     index.stage(np.arange(1000, 2000), rows[1000:], np.arange(0, 500))()
     assert len(index) == 1500
     assert recalled(index, rows, np.arange(500, 2000), None) >= 0.98
@@ -118,7 +121,7 @@ def test_lists_take_changes(tmp_path: Path):
     assert list(again.search(rows[700], 5, None)) == list(index.search(rows[700], 5, None))
     index.stage([], rows[:0], np.arange(500, 1990))()
     assert index.outgrown
-    assert index.beside()().search(rows[1995], 3, None) == pytest.approx(index.search(rows[1995], 3, None))
+    assert index.beside(nullcontext).search(rows[1995], 3, None) == pytest.approx(index.search(rows[1995], 3, None))
 
 
 TEXTS = {
@@ -129,10 +132,14 @@ TEXTS = {
 }
 
 
+def stage(index: TantivyIndex, texts: Mapping[int, str], remove: Sequence[int] = ()) -> Commit:
+    return index.stage({key: Text(text) for key, text in texts.items()}, remove)
+
+
 @pytest.fixture
 def words() -> TantivyIndex:
     index = TantivyIndex("es")
-    index.stage(TEXTS, [])()
+    stage(index, TEXTS)()
     return index
 
 
@@ -160,18 +167,54 @@ def test_words_that_are_not_there_or_none_find_nothing_and_break_nothing(words: 
 
 def test_the_filter_comes_before_the_cut_of_words():
     index = TantivyIndex("es")
-    index.stage({key: "luz " * (50 - key) for key in range(50)}, [])()
+    stage(index, {key: "luz " * (50 - key) for key in range(50)})()
     best = list(index.search("luz", 1, None))
     others = [key for key in range(50) if key not in best]
     assert len(index.search("luz", 1, others)) == 1
     assert index.search("luz", 5, []) == {}
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("most", [10_000, 10], ids=["listed", "left out of more"])
+def test_words_behind_a_filter_are_the_best_of_what_it_lets_through(most: int, share: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tantivy_index, "_LISTED_MOST", most)
+    noise = np.random.default_rng(4)
+    index = TantivyIndex("es")
+    stage(index, {key: " ".join(noise.choice(["luz", "roja", "verde", "azul"], 1 + key % 37)) for key in range(2000)})()
+    among = np.flatnonzero(noise.random(2000) < share)
+    everything = index.search("luz roja", 2000, None)
+    for wanted in (among, among[::-1], among[among % 37 == 0]):  # the last are too short to be among the best of all
+        best = [score for key, score in everything.items() if key in set(wanted.tolist())][:20]
+        found = index.search("luz roja", 20, wanted)
+        assert list(found.values()) == pytest.approx(best)
+        assert set(found) <= set(wanted.tolist())
+
+
+def test_rows_come_back_for_the_keys_that_are_there(tmp_path: Path):
+    for folder in (None, tmp_path):
+        index = TantivyIndex("es", folder)
+        index.stage({key: Text("luz", f"row {key}\0".encode()) for key in range(5)}, [])()
+        index.stage({9: Text("luz", b"")}, [1])()
+        assert index.rows([3, 1, 9, 77]) == {3: b"row 3\0", 9: b""}
+        assert index.rows([]) == {}
+
+
 def test_texts_are_replaced_and_removed(words: TantivyIndex):
-    words.stage({5: "La luz verde"}, [2])()
+    stage(words, {5: "La luz verde"}, [2])()
     assert list(words.search("luz", 5, None)) == [5]
     words.stage({}, [1, 3, 4, 5])()
     assert words.search("luz factura error", 5, None) == {}
+
+
+def test_many_small_changes_do_not_leave_many_pieces(tmp_path: Path):
+    for folder in (None, tmp_path):
+        index = TantivyIndex("es", folder)
+        for key in range(60):
+            stage(index, {key: f"luz {key}"}, [key - 5] if key >= 5 else [])()
+            assert sorted(index.search("luz", 10, None)) == list(range(max(0, key - 4), key + 1))
+        index._settle()
+        assert index._index.searcher().num_segments < 16
+        assert sorted(index.search("luz", 10, None)) == list(range(55, 60))
 
 
 STEMMED = [
@@ -193,7 +236,7 @@ STEMMED = [
 @pytest.mark.parametrize(("language", "text", "query"), STEMMED)
 def test_words_are_found_in_the_collections_language(language: str, text: str, query: str):
     index = TantivyIndex(language)
-    index.stage({1: text, 2: "nothing of that"}, [])()
+    stage(index, {1: text, 2: "nothing of that"})()
     assert list(index.search(query, 5, None)) == [1]
     index.stage({}, [1])()
     assert index.search(query, 5, None) == {}
@@ -202,11 +245,11 @@ def test_words_are_found_in_the_collections_language(language: str, text: str, q
 def test_a_search_sees_a_change_of_words_only_when_it_is_made(tmp_path: Path):
     for folder in (None, tmp_path):
         index = TantivyIndex("es", folder)
-        commit = index.stage({1: "luz"}, [])
+        commit = stage(index, {1: "luz"})
         assert index.search("luz", 5, None) == {}
         commit()
         assert list(index.search("luz", 5, None)) == [1]
-        replace = index.stage({2: "luz"}, [1])
+        replace = stage(index, {2: "luz"}, [1])
         assert list(index.search("luz", 5, None)) == [1]
         replace()
         assert list(index.search("luz", 5, None)) == [2]
@@ -214,7 +257,7 @@ def test_a_search_sees_a_change_of_words_only_when_it_is_made(tmp_path: Path):
 
 def test_a_language_without_a_stemmer_is_searched_as_written():
     index = TantivyIndex("xx")
-    index.stage({1: "Facturas pendientes"}, [])()
+    stage(index, {1: "Facturas pendientes"})()
     assert list(index.search("FACTURAS", 5, None)) == [1]
     assert index.search("factura", 5, None) == {}
 

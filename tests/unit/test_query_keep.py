@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from common.errors import DeadlineError
 from common.models import SearchMode
 from common.tasks import stop
+from services.query.adapters import faiss_index
 from services.query.adapters.background import LowPriority
 from services.query.adapters.faiss_index import FaissIndex
 from services.query.usecases.follow import Followed
@@ -108,6 +113,19 @@ async def test_a_snapshot_is_written_when_enough_came_or_enough_time_passed(benc
     await patient.found(collection="c1")
     await patient.keep.round()
     assert {kept.collection_id for kept in patient.snapshots.kept()} == {"c0", "c1"}
+
+
+async def test_a_snapshot_that_took_long_is_not_written_again_at_once(bench: Bench):
+    server = bench.start(passages=1, age_s=0.0)
+    await server.found(collection="c0")
+    [followed] = server.follow.resident
+    followed.kept_in_s = 3600
+    await server.keep.round()
+    assert server.snapshots.kept() == []
+    followed.kept_in_s = 0
+    await server.keep.round()
+    assert [kept.seq for kept in server.snapshots.kept()] == [1]
+    assert followed.kept_in_s > 0
 
 
 async def test_a_drain_keeps_what_is_not_kept(bench: Bench):
@@ -207,15 +225,42 @@ async def test_an_index_that_has_grown_is_made_anew_beside_searches_and_kept(ben
     server.follow.run.close()
 
 
-def test_what_changes_while_lists_are_made_is_in_them():
-    rows = np.random.default_rng(1).standard_normal((200, 8)).astype(np.float32)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_memory_that_background_work_no_longer_needs_goes_back_to_the_system():
+    def held_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def in_pieces() -> list[bytes]:
+        # One piece of a thousand stays, so that what is free lies between others.
+        return [bytes(1000) for _ in range(200_000)][::1000]
+
+    run, before = LowPriority(), held_bytes()
+    kept = await run(in_pieces)
+    assert held_bytes() - before < 50_000_000
+    assert len(kept) == 200
+    run.close()
+
+
+@pytest.mark.parametrize("flat_most", [50, 150], ids=["lists from lists", "lists from all in a row"])
+def test_what_changes_while_lists_are_made_is_in_them(flat_most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(faiss_index, "_PIECE", 7)
+    rows = np.random.default_rng(1).standard_normal((220, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    index = FaissIndex(8, flat_most=50)
+    index = FaissIndex(8, flat_most=flat_most)
     index.stage(np.arange(150), rows[:150], [])()
-    build = index.beside()
-    index.stage(np.arange(150, 200), rows[150:], np.arange(0, 100))()
-    fitting = build()
+    index = index.beside(nullcontext)
+    index.stage(np.arange(150, 170), rows[150:170], [])()
+    changes = iter(range(10))
+
+    @contextmanager
+    def still() -> Iterator[None]:
+        yield
+        for n in islice(changes, 1):  # ten go and five come after each piece
+            index.stage(np.arange(170 + 5 * n, 175 + 5 * n), rows[170 + 5 * n : 175 + 5 * n], np.arange(10 * n, 10 * n + 10))()
+
+    fitting = index.beside(still)
+    assert next(changes, None) is None
     fitting.catch_up(index)
-    assert len(fitting) == 100
-    assert all(next(iter(fitting.search(rows[key], 1, None))) == key for key in range(100, 200))
-    assert not set(fitting.search(rows[5], 100, None)) & set(range(100))
+    assert len(fitting) == 120
+    assert all(next(iter(fitting.search(rows[key], 1, None))) == key for key in range(100, 220))
+    assert not set(fitting.search(rows[5], 120, None)) & set(range(100))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,50 @@ async def test_a_restored_index_takes_changes_and_is_kept_again(bench: Bench):
     assert bench.record.read == []
 
 
+async def test_what_changes_later_does_not_reach_a_snapshot(bench: Bench):
+    """Its files may be the very ones that the index goes on with."""
+    snapshot = await bench.snapshot()
+    written = {path: path.read_bytes() for path in snapshot.rglob("*") if path.is_file()}
+    server = bench.start()
+    for version in range(2, 22):
+        bench.record.publish(bench.collection, "a", version, f"luz {version}")
+        assert await server.found() == [f"a:{version}:0", "b:2:0", "c:1:0"]
+    assert {path: path.read_bytes() for path in snapshot.rglob("*") if path.is_file()} == written
+
+
+async def test_a_disk_that_cannot_share_files_gets_copies(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    def unable(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(Path, "hardlink_to", unable)
+    snapshot = await bench.snapshot()
+    assert {path.stat().st_nlink for path in snapshot.rglob("*") if path.is_file()} == {1}
+    assert await bench.start().found() == ALL
+    assert bench.record.read == []
+
+
+async def test_a_change_does_not_wait_while_a_snapshot_is_written(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    server = bench.start()
+    await server.found()
+    writing, go_on, lines = threading.Event(), threading.Event(), adapter.Documents.lines
+
+    def slow(documents: adapter.Documents) -> Iterator[bytes]:
+        writing.set()
+        assert go_on.wait(30)
+        return lines(documents)
+
+    monkeypatch.setattr(adapter.Documents, "lines", slow)
+    saving = asyncio.create_task(server.save())
+    await asyncio.to_thread(writing.wait, 30)
+    bench.record.publish(bench.collection, "d", 1, "luz blanca")
+    assert await server.found() == [*ALL, "d:1:0"]
+    go_on.set()
+    await saving
+    again = bench.start()
+    assert await again.found() == [*ALL, "d:1:0"]
+    assert bench.record.read == ["d"]
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -113,7 +159,7 @@ def longer(path: Path) -> None:
 async def test_harm_to_any_file_is_noticed_and_the_index_made_anew(bench: Bench, harm: Callable[[Path], None], tmp_path: Path):
     snapshot = await bench.snapshot()
     names = [path.relative_to(snapshot) for path in snapshot.rglob("*") if path.is_file()]
-    assert {name.name for name in names} >= {"manifest.json", "passages.jsonl", "vectors-0.faiss", "meta.json"}
+    assert {name.name for name in names} >= {"manifest.json", "documents.jsonl", "vectors-0.faiss", "meta.json"}
     spare = tmp_path / "spare"
     shutil.copytree(snapshot, spare)
     for name in names:

@@ -105,9 +105,10 @@ class MongoBlobs:
         row = {"_id": f"{blob_id}/{number:06d}", "blob_id": blob_id, "n": number, "data": piece}
         await self._rows(tenant_id).insert(row)
 
-    async def claim(self, tenant_id: str, blob_id: str) -> None:
-        """Notes that a job names a blob."""
-        await self._uploads(tenant_id).delete({"_id": blob_id})
+    async def claim(self, tenant_id: str, *blob_ids: str) -> None:
+        """Notes that jobs name these blobs."""
+        # With `$in` the embedded database reads all rows: those of uploads under way are few.
+        await self._uploads(tenant_id).delete({"_id": blob_ids[0] if len(blob_ids) == 1 else {"$in": list(blob_ids)}})
 
     async def unclaimed(self, before_ms: int) -> AsyncIterator[tuple[str, str]]:
         """Yields tenant and identifier of the blobs begun before a time that no job is known to name."""

@@ -27,7 +27,10 @@ class MongoJobs:
 
     async def add(self, job: JobRecord) -> bool:
         """Adds a job; False where its identifier is taken."""
-        return await self._rows(job.tenant_id).insert(job.model_dump(mode="json", by_alias=True))
+        if not await self._rows(job.tenant_id).insert(job.model_dump(mode="json", by_alias=True)):
+            return False
+        self._on_change(job.job_id, job)
+        return True
 
     async def get(self, tenant_id: str, job_id: str) -> JobRecord | None:
         """Returns a job."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
 from common.errors import UnreadableDocumentError
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 3.0
+_CUT_AT_ONCE_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class ReadingProcesses:
 
     async def chunk(self, extracted: Extracted) -> list[Passage]:
         """Returns the passages of a text, in order."""
+        if extracted.passages is not None:
+            return list(extracted.passages)
         try:
             return await (await self._free()).chunk(extracted)
         finally:
@@ -101,10 +104,12 @@ class ReadingProcess:
 
     async def extract(self, data: bytes, content_type: str) -> Extracted:
         """Returns a document's text. Raises UnreadableDocumentError when there is none to get within the limits."""
-        return await self._run(_extract, data, content_type, self._limits.characters)
+        return await self._run(_extract, data, content_type, self._limits)
 
     async def chunk(self, extracted: Extracted) -> list[Passage]:
         """Returns the passages of a text, in order."""
+        if extracted.passages is not None:
+            return list(extracted.passages)
         return await self._run(_chunk, extracted, self._limits.chunk_tokens, self._limits.overlap_tokens)
 
     def close(self) -> None:
@@ -167,10 +172,14 @@ def _limit(memory_bytes: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _extract(data: bytes, content_type: str, most_characters: int) -> Extracted:
+def _extract(data: bytes, content_type: str, limits: ReadingLimits) -> Extracted:
     from services.ingestion.adapters.extraction import extract
 
-    return extract(data, content_type, most_characters)
+    extracted = extract(data, content_type, limits.characters)
+    if len(extracted.text) > _CUT_AT_ONCE_CHARACTERS:
+        return extracted
+    # Cutting a short text takes less than asking for it.
+    return replace(extracted, passages=tuple(_chunk(extracted, limits.chunk_tokens, limits.overlap_tokens)))
 
 
 def _chunk(extracted: Extracted, most_tokens: int, overlap_tokens: int) -> list[Passage]:

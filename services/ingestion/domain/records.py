@@ -85,6 +85,7 @@ class JobRecord(BaseModel):
         model: The model a reindex changes to.
         warnings: What of the document was not read, and why.
         embedded_with: The model that the chunks of a document were first embedded with; what others take is counted apart.
+        accepted_at_seq: A change that was there before its version was numbered; -1 where none is known.
     """
 
     job_id: str = Field(alias="_id")
@@ -113,6 +114,7 @@ class JobRecord(BaseModel):
     model: str = ""
     warnings: list[str] = Field(default_factory=list)
     embedded_with: str = ""
+    accepted_at_seq: int = -1
     error: Error | None = None
     seq: int = 0
     available_at: int = 0

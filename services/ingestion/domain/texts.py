@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,14 @@ class Extracted:
         title: What the document calls itself; empty where it does not say.
         page_starts: Offset in `text` at which each page, slide or sheet begins, in order; empty for formats without them.
         warnings: What of the document was not read, and why; one sentence each.
+        passages: The text cut into chunks, where that was done at once.
     """
 
     text: str
     title: str = ""
     page_starts: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

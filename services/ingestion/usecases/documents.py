@@ -17,7 +17,7 @@ from services.ingestion.usecases.news import JobNews, within
 from services.ingestion.usecases.publish import Publish, Retire
 
 # A job's changes are shown at most so often, and looked for so often where no worker of this process tells of them.
-_WATCH_LEAST_S, _WATCH_FIRST_S, _WATCH_MOST_S = 0.1, 0.5, 1.0
+_WATCH_LEAST_S, _WATCH_FIRST_S, _WATCH_MOST_S = 0.1, 1.0, 1.0
 _WATCH_REPEAT_S = 15.0
 
 
@@ -88,7 +88,7 @@ class FollowJobs:
         shown: Job | None = None
         shown_at, patience_s = 0.0, 0.0
         with self._news.followed(job_id) as heard:
-            job = await self._existing(ctx.tenant_id, job_id)
+            job = self._news.fresh(ctx.tenant_id, job_id) or await self._existing(ctx.tenant_id, job_id)
             while True:
                 view = job.view()
                 patience_s = min(_WATCH_MOST_S, 2 * patience_s or _WATCH_FIRST_S)

@@ -162,6 +162,7 @@ class TakeDocument:
             metadata=upload.metadata,
             bytes=received.size,
             sha256=received.sha256,
+            accepted_at_seq=collection.seq,
             context=CallContext(
                 tenant_id=ctx.tenant_id,
                 collection_id=collection.collection_id,

@@ -19,6 +19,8 @@ from services.ingestion.usecases.reindex import Abandon
 
 log = logging.getLogger("malla.ingestion")
 
+_LATEST_MS = 2**53
+
 _CANCELLED = Error(
     type="JOB_CANCELLED", code="CANCELLED", details={"message": "Its job was cancelled. Send the document again to ingest it."}
 )
@@ -133,6 +135,6 @@ def _place(token: str) -> tuple[int, str] | None:
     if not token:
         return None
     created_at, _, job_id = token.partition(" ")
-    if not created_at.isdecimal() or not job_id:
+    if not created_at.isdecimal() or int(created_at) > _LATEST_MS or not job_id:
         raise InvalidArgumentError([("page_token", "must be the next_page_token of an earlier page")])
     return int(created_at), job_id

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,23 +33,46 @@ class Heard:
         return job
 
 
+_FRESH_S = 1.0
+
+
 class JobNews:
-    """Wakes those who follow a job when this process changes it."""
+    """Wakes those who follow a job when this process changes it, and knows for a moment how it was written."""
 
     def __init__(self) -> None:
         self._listening: dict[str, set[Heard]] = {}
+        self._written: OrderedDict[str, tuple[float, JobRecord]] = OrderedDict()
 
     def tell(self, job_id: str, job: JobRecord | None = None) -> None:
         """Says that a job changed, and how it is in the record now, where that is known."""
+        job = None if job is None else job.model_copy()
+        self._note(job_id, job)
         listening = self._listening.get(job_id)
         if not listening:
             return
-        job = None if job is None else job.model_copy()
         for heard in listening:
             heard.job = job
             heard.arrived.set()
             if job is not None and job.state.is_final:
                 heard.ended.set()
+
+    def fresh(self, tenant_id: str, job_id: str) -> JobRecord | None:
+        """Returns a tenant's job as it was written here less than a second ago; None for one that was not, or has ended.
+
+        Most who follow a job begin right after it was accepted, here as a rule.
+        """
+        at, job = self._written.get(job_id, (0.0, None))
+        if job is None or job.tenant_id != tenant_id or job.state.is_final or time.monotonic() - at > _FRESH_S:
+            return None
+        return job
+
+    def _note(self, job_id: str, job: JobRecord | None) -> None:
+        now = time.monotonic()
+        self._written.pop(job_id, None)
+        if job is not None:
+            self._written[job_id] = (now, job)
+        while self._written and now - next(iter(self._written.values()))[0] > _FRESH_S:
+            self._written.popitem(last=False)
 
     def tell_all(self) -> None:
         """Wakes everybody."""

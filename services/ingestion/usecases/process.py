@@ -107,7 +107,8 @@ class ProcessJob:
                 collection, model = await self._collection(job), changed.model
 
     async def _collection(self, job: JobRecord) -> CollectionRecord:
-        collection = await self._a.collections.get(job.tenant_id, job.collection_id)
+        # As it was lately will do: publishing finds out where its model has changed, and a reindex embeds what is missing.
+        collection = await self._a.collections.lately(job.tenant_id, job.collection_id, job.collection_uid)
         if collection is None:
             raise NotFoundError("collection", job.collection_id, "It was deleted while the document waited.")
         return collection
@@ -182,7 +183,7 @@ class ProcessJob:
         mine = ChangeRecord(
             seq=0, document_id=job.document_id, version=job.version, chunks=len(work.passages), job_id=job.job_id, model=model
         )
-        change = await self._publish(job.tenant_id, job.collection_uid, mine)
+        change = await self._publish(job.tenant_id, job.collection_uid, mine, since=job.accepted_at_seq)
         await self._a.documents.apply(job, change)
         await self._a.collections.raise_seq(job.tenant_id, job.collection_uid, change)
         await self._retire(job.tenant_id, job.collection_uid, job.document_id, change.version)

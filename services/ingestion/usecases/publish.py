@@ -11,14 +11,35 @@ from services.ingestion.domain.errors import ModelChangedError
 from services.ingestion.ports import Blobs, Changes, Chunks, Jobs
 
 _HEADS_KEPT = 1000
+_CHANGES_KEPT = 100
 
 
 @dataclass
 class _Head:
-    """The end of a log, as this process knows it: one at a time appends here, for two would only take the same number."""
+    """The end of a log, as this process knows it: one at a time appends here, for two would only take the same number.
+
+    Attributes:
+        after: All changes with higher numbers, up to `change`, are in `latest`.
+        latest: The last of them of each document.
+    """
 
     change: ChangeRecord | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    after: int = 0
+    latest: OrderedDict[str, ChangeRecord] = field(default_factory=OrderedDict)
+
+    def begin(self, seq: int) -> None:
+        """Forgets what it knows: others have appended up to `seq`."""
+        self.after = seq
+        self.latest.clear()
+
+    def note(self, change: ChangeRecord) -> None:
+        """Takes in the change that was appended after the last one noted."""
+        self.latest[change.document_id] = change
+        self.latest.move_to_end(change.document_id)
+        if len(self.latest) > _CHANGES_KEPT:
+            _, oldest = self.latest.popitem(last=False)
+            self.after = oldest.seq
 
 
 class Publish:
@@ -28,11 +49,13 @@ class Publish:
         self._changes = changes
         self._heads: OrderedDict[tuple[str, str], _Head] = OrderedDict()
 
-    async def __call__(self, tenant_id: str, collection_uid: str, change: ChangeRecord) -> ChangeRecord:
+    async def __call__(self, tenant_id: str, collection_uid: str, change: ChangeRecord, *, since: int = -1) -> ChangeRecord:
         """Appends `change` under the next number and returns it as numbered.
 
         A change that is already there, or one that a later version of its document has overtaken, is not appended; the change
         that stands is returned instead. So a repeated call, or one that lost a race, does no harm.
+
+        No change up to `since` is of this version of the document or of a later one; -1 where nobody knows.
 
         Raises ModelChangedError where the vectors of its chunks are not of the collection's model (any more).
         """
@@ -43,8 +66,14 @@ class Publish:
             while True:
                 # The head must be known first: whatever is appended after it takes the number we try.
                 is_fresh = head is None
-                head = head or await self._changes.last(tenant_id, collection_uid)
-                last = await self._changes.last_of(tenant_id, collection_uid, change.document_id)
+                if head is None:
+                    head = await self._changes.last(tenant_id, collection_uid)
+                    known.begin(head.seq if head else 0)
+                # What was appended here is known; where another process appends beside us, the number we try is taken.
+                if 0 <= known.after <= since:
+                    last = known.latest.get(change.document_id)
+                else:
+                    last = await self._changes.last_of(tenant_id, collection_uid, change.document_id)
                 if last is not None and last.version >= change.version:
                     known.change = head
                     return last
@@ -57,6 +86,7 @@ class Publish:
                 numbered = change.model_copy(update={"seq": (head.seq if head else 0) + 1, "model": model or change.model})
                 if await self._changes.append(tenant_id, collection_uid, numbered):
                     known.change = numbered
+                    known.note(numbered)
                     return numbered
                 head = None
 

@@ -7,7 +7,8 @@ again and stayed at 98%, the least we accept, with nothing left for the lists to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from services.query.ports import Commit, Keys, Matrix
+from services.query.ports import Commit, Keys, Matrix, Still
 
 faiss: Any = _faiss  # its stubs do not know what its Python layer accepts
 
@@ -29,6 +30,7 @@ _GROWTH, _SHRINKAGE = 3, 4
 # An eighth of the lists keeps 99.5% of the ten best; the cap keeps a search of a million at 2 ms.
 _PROBED_PART, _PROBED_MOST = 8, 128
 _TRAINED_BY = 64  # vectors a list
+_PIECE = 16_384  # vectors that are copied in one step: 10 ms of 384 dimensions
 _ROUNDS = 10
 # Up to so many vectors, a filtered search compares all that the filter lets through.
 _COMPARED_MOST = 50_000
@@ -36,6 +38,7 @@ _COMPARED_MOST = 50_000
 _BITMAP_MOST_KEY = 1 << 26
 
 Keyed = Sequence[int] | NDArray[np.int64]
+Halves = NDArray[np.float16]
 
 
 class FaissIndex:
@@ -117,41 +120,67 @@ class FaissIndex:
             return len(self) > self._flat_most
         return len(self) > _GROWTH * self._made_for or len(self) * _SHRINKAGE < self._made_for
 
-    def beside(self) -> Callable[[], FaissIndex]:
-        """Copies the vectors; the returned function makes a fitting index of them, however long that takes."""
-        keys, halves = self._contents()
+    def beside(self, still: Still) -> FaissIndex:
+        """Makes a fitting index of the same vectors, however long that takes; `catch_up` brings what changes meanwhile.
 
-        def build() -> FaissIndex:
-            index = FaissIndex(self.dimensions, flat_most=self._flat_most)
-            rows = halves.astype(np.float32)
-            if len(keys) > self._flat_most:
-                index._index, index._made_for = _inverted(rows), len(keys)
-            index._index.add_with_ids(rows, keys)
-            return index
-
-        return build
+        It reads piece by piece, each within `still`: nothing waits for long, and no vector is in memory more than twice.
+        """
+        index = FaissIndex(self.dimensions, flat_most=self._flat_most)
+        held = len(self)
+        if held > self._flat_most:
+            lists = int(2 * math.sqrt(held))
+            sample = [halves for _, halves in self._pieces(still, max(1, held // (_TRAINED_BY * lists)))]
+            index._index, index._made_for = _inverted(np.concatenate(sample).astype(np.float32), lists), held
+        for keys, halves in self._pieces(still):
+            index._index.add_with_ids(halves.astype(np.float32), keys)
+        return index
 
     def catch_up(self, current: FaissIndex) -> None:
         """Takes in what changed in `current` since this index was begun beside it. Keys are never used twice."""
-        keys, halves = current._contents()
-        own, _ = self._contents()
-        missing = ~np.isin(keys, own)
-        self.stage(keys[missing], halves[missing].astype(np.float32), own[~np.isin(own, keys)])()
+        keys, own = current._keys(), self._keys()
+        missing, gone = keys[~np.isin(keys, own)], own[~np.isin(own, keys)]
+        for held, halves in current._parts() if missing.size else ():
+            wanted = np.isin(held, missing)
+            if wanted.any():
+                self.stage(held[wanted], halves[wanted].astype(np.float32), [])()
+        self.stage([], np.empty((0, self.dimensions), np.float32), gone)()
 
-    def _contents(self) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-        """Returns copies of the keys and of their vectors, (n, dimensions)."""
+    def _keys(self) -> NDArray[np.int64]:
+        return np.concatenate([np.empty(0, np.int64), *(keys for keys, _ in self._parts())])
+
+    def _pieces(self, still: Still, step: int = 1) -> Iterator[tuple[NDArray[np.int64], Halves]]:
+        """Yields copies of keys and vectors, or of each `step`-th.
+
+        One that is moved by a change between two pieces may be missed; none comes twice.
+        """
+        for part in range(max(1, self._lists)):
+            for begin in count(0, _PIECE):
+                some = slice(begin, begin + _PIECE, step)
+                with still():
+                    keys, halves = self._part(part)
+                    keys, halves = keys[some].copy(), halves[some].copy()
+                if not len(keys):
+                    break
+                yield keys, halves
+
+    def _parts(self) -> Iterator[tuple[NDArray[np.int64], Halves]]:
+        """Yields the parts that hold anything, as `_part` does."""
+        parts = (self._part(part) for part in range(max(1, self._lists)))
+        return ((keys, halves) for keys, halves in parts if len(keys))
+
+    def _part(self, part: int) -> tuple[NDArray[np.int64], Halves]:
+        """Returns the keys of a list and their vectors, (n, dimensions), where they lie: of use until the next change."""
         index = self._index
-        if not self._lists:
-            keys = faiss.vector_to_array(index.id_map)
-            codes = faiss.vector_to_array(faiss.downcast_index(index.index).codes)
-            return keys, codes.view(np.float16).reshape(-1, self.dimensions)
-        lists, sizes = index.invlists, [index.invlists.list_size(i) for i in range(index.nlist)]
-        filled = [(i, size) for i, size in enumerate(sizes) if size]
-        if not filled:
+        if self._lists:
+            size, lists = index.invlists.list_size(part), index.invlists
+            keys, codes = lists.get_ids(part), lists.get_codes(part)
+        else:
+            size, stored = len(self), faiss.downcast_index(index.index)
+            keys, codes = index.id_map.data(), stored.codes.data()
+        if not size:
             return np.empty(0, np.int64), np.empty((0, self.dimensions), np.float16)
-        ids = np.concatenate([faiss.rev_swig_ptr(lists.get_ids(i), size) for i, size in filled])
-        codes = np.concatenate([faiss.rev_swig_ptr(lists.get_codes(i), size * index.code_size) for i, size in filled])
-        return ids, codes.view(np.float16).reshape(-1, self.dimensions)
+        halves = faiss.rev_swig_ptr(codes, size * 2 * self.dimensions).view(np.float16)
+        return faiss.rev_swig_ptr(keys, size), halves.reshape(-1, self.dimensions)
 
     def save(self, path: Path) -> None:
         """Writes the index to a file."""
@@ -171,14 +200,13 @@ def _flat(dimensions: int) -> Any:
     return faiss.IndexIDMap(faiss.IndexScalarQuantizer(dimensions, _HALF, _METRIC))
 
 
-def _inverted(rows: Matrix) -> Any:
-    """Returns trained lists, empty."""
-    count, dimensions = rows.shape
-    lists = max(1, int(2 * math.sqrt(count)))
+def _inverted(sample: Matrix, lists: int) -> Any:
+    """Returns so many lists, trained by a sample, empty."""
+    dimensions = sample.shape[1]
     quantizer = faiss.IndexFlatIP(dimensions)
     index = faiss.IndexIVFScalarQuantizer(quantizer, dimensions, lists, _HALF, _METRIC, False)
     index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = _ROUNDS, _TRAINED_BY, 1
-    index.train(rows)
+    index.train(sample)
     return index
 
 

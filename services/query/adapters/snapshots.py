@@ -24,18 +24,19 @@ from typing import Any
 
 from common.store import CollectionRecord, now_ms
 from services.query.adapters.faiss_index import FaissIndex
-from services.query.adapters.tantivy_index import ANALYSIS_FORMAT, TantivyIndex
+from services.query.adapters.swift import swift_root
+from services.query.adapters.tantivy_index import ANALYSIS_FORMAT, TantivyIndex, link_all
 from services.query.domain.collection_index import TEXT_FORMAT, CollectionIndex, IndexContents
-from services.query.domain.passages import Passages
+from services.query.domain.passages import Documents
 from services.query.index_ports import Kept
 from services.query.ports import VectorIndex
 
 log = logging.getLogger("malla.query.snapshots")
 
-FORMAT = f"2, text {TEXT_FORMAT}, analysis {ANALYSIS_FORMAT}, tantivy {version('tantivy')}"
+FORMAT = f"3, text {TEXT_FORMAT}, analysis {ANALYSIS_FORMAT}, tantivy {version('tantivy')}"
 """What wrote a snapshot. One that was written by anything else is made anew from the record."""
 
-_MANIFEST, _PASSAGES, _LEXICAL = "manifest.json", "passages.jsonl", "lexical"
+_MANIFEST, _DOCUMENTS, _LEXICAL = "manifest.json", "documents.jsonl", "lexical"
 _WHOLE, _UNFINISHED, _WORK = "snapshot-", "unfinished-", "work"
 _ABANDONED_MS = 3_600_000
 _PIECE_BYTES = 1 << 20
@@ -98,6 +99,8 @@ class FolderSnapshots:
         self._root = root
         self._load_vectors = load_vectors
         self._work = _WorkFolder(root / _WORK)
+        swift = swift_root()
+        self._swift = None if swift is None else _WorkFolder(swift)
 
     def make_lexical(self, language: str) -> TantivyIndex:
         """Returns an empty index in a folder of this process."""
@@ -130,9 +133,9 @@ class FolderSnapshots:
             for model, name in vectors.items():
                 contents.vectors[model].save(folder / name)
             contents.lexical.save(folder / _LEXICAL)
-            with (folder / _PASSAGES).open("wb") as file:
-                file.writelines(line + b"\n" for line in contents.passages.lines())
-            seq, mark, model, count = contents.seq, contents.mark, contents.model, len(contents.passages)
+            seq, mark, model, documents = contents.seq, contents.mark, contents.model, contents.documents.copy()
+        with (folder / _DOCUMENTS).open("wb") as file:
+            file.writelines(line + b"\n" for line in documents.lines())
         files = {str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)] for path in _files(folder)}
         for path in (*_files(folder), folder / _LEXICAL, folder):
             _to_disk(path)
@@ -146,7 +149,7 @@ class FolderSnapshots:
             mark=mark,
             model=model,
             size_bytes=index.size_bytes,
-            passages=count,
+            passages=documents.passages,
             vectors=vectors,
             files=files,
         )
@@ -179,13 +182,14 @@ class FolderSnapshots:
             path = folder / name
             if path.stat().st_size != size or _checksum(path) != checksum:
                 raise DamagedError(f"{name} is damaged")
-        passages = Passages.of_lines((folder / _PASSAGES).read_bytes().splitlines())
+        with (folder / _DOCUMENTS).open("rb") as lines:
+            documents = Documents.of_lines(lines)
         vectors = {model: self._load_vectors(folder / name) for model, name in manifest.vectors.items()}
         lexical = self._lexical(collection.language, self._work.copy_of(folder / _LEXICAL))
-        counts = {len(passages), len(lexical), sum(len(index) for index in vectors.values())}
+        counts = {documents.passages, len(lexical), sum(len(index) for index in vectors.values())}
         if counts != {manifest.passages}:
             raise DamagedError(f"its parts hold {sorted(counts)} passages, not {manifest.passages} each")
-        return IndexContents(manifest.seq, manifest.mark, passages, vectors, lexical, manifest.model)
+        return IndexContents(manifest.seq, manifest.mark, documents, vectors, lexical, manifest.model)
 
     def size_of(self, collection: CollectionRecord) -> int:
         """Returns about what an index would take in memory; 0 where none is kept."""
@@ -209,6 +213,8 @@ class FolderSnapshots:
     def close(self) -> None:
         """Removes what only this process needs. Indexes in its folders are of no use afterwards."""
         self._work.close()
+        if self._swift is not None:
+            self._swift.close()
 
     def _place(self, tenant_id: str, collection_uid: str) -> Path:
         # A hash: names of tenants may be longer than names of files, or no names of files at all.
@@ -223,8 +229,10 @@ class FolderSnapshots:
         return None
 
     def _lexical(self, language: str, folder: Path) -> TantivyIndex:
-        index = TantivyIndex(language, folder)
-        weakref.finalize(index, shutil.rmtree, folder, ignore_errors=True)
+        swift = None if self._swift is None else self._swift.new()
+        index = TantivyIndex(language, folder, swift)
+        for own in filter(None, (folder, swift)):
+            weakref.finalize(index, shutil.rmtree, own, ignore_errors=True)
         return index
 
 
@@ -243,10 +251,9 @@ class _WorkFolder:
         return Path(tempfile.mkdtemp(dir=self._folder))
 
     def copy_of(self, folder: Path) -> Path:
-        """Returns a new folder with the files of another."""
+        """Returns a new folder with the files of an index in another."""
         copy = self.new()
-        for path in folder.iterdir():
-            shutil.copyfile(path, copy / path.name)
+        link_all(folder, copy)
         return copy
 
     def close(self) -> None:

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.models import SearchMode
 from common.store import ChunkRecord
 from services.query.domain.filters import Predicate
 from services.query.domain.fusion import Fused, Ranking, fuse
 from services.query.domain.gate import Gate
-from services.query.domain.passages import Document, Passages
-from services.query.ports import Commit, Keys, LexicalIndex, MakeVectorIndex, Matrix, VectorIndex
+from services.query.domain.passages import Document, Documents
+from services.query.ports import Commit, Keys, LexicalIndex, MakeVectorIndex, Matrix, Text, VectorIndex
 
 _FLOAT_BYTES = 4
 
@@ -88,7 +89,7 @@ class IndexContents:
 
     seq: int
     mark: str
-    passages: Passages
+    documents: Documents
     vectors: Mapping[str, VectorIndex]
     lexical: LexicalIndex
     model: str = ""
@@ -133,7 +134,7 @@ class CollectionIndex:
     mark: str = ""
     model: str = ""
     _vectors: dict[str, VectorIndex] = field(default_factory=dict)
-    _passages: Passages = field(default_factory=Passages)
+    _documents: Documents = field(default_factory=Documents)
     _next_key: int = 0
     _gate: Gate = field(default_factory=Gate)
     _changing: threading.Lock = field(default_factory=threading.Lock)
@@ -142,31 +143,31 @@ class CollectionIndex:
     def restored(cls, uid: str, contents: IndexContents, make_vector_index: MakeVectorIndex) -> CollectionIndex:
         """Returns the index that had these contents."""
         index = cls(uid, contents.lexical, make_vector_index, contents.seq, contents.mark, contents.model)
-        index._vectors, index._passages = dict(contents.vectors), contents.passages
-        index._next_key = contents.passages.last_key + 1
+        index._vectors, index._documents = dict(contents.vectors), contents.documents
+        index._next_key = contents.documents.last_key + 1
         return index
 
     def __len__(self) -> int:
-        return len(self._passages)
+        return self._documents.passages
 
     @property
     def size_bytes(self) -> int:
         """About what it takes in memory."""
-        return self._passages.size_bytes + self.lexical.size_bytes + sum(index.size_bytes for index in self._vectors.values())
+        return self._documents.size_bytes + self.lexical.size_bytes + sum(index.size_bytes for index in self._vectors.values())
 
     @property
     def documents(self) -> int:
         """How many documents have passages in it."""
-        return len(self._passages.documents())
+        return len(self._documents)
 
     def inventory(self) -> Inventory:
         """Returns what it holds. Changes wait meanwhile, searches do not."""
         with self.still() as contents:
-            held = contents.passages
+            held = contents.documents
             return Inventory(
                 seq=contents.seq,
-                documents={document.document_id: (document.version, len(document.keys)) for document in held.documents()},
-                chunks=len(held),
+                documents={document.document_id: (document.version, len(document.keys)) for document in held},
+                chunks=held.passages,
                 vectors=sum(len(index) for index in contents.vectors.values()),
                 texts=len(contents.lexical),
                 checksum=held.checksum(),
@@ -176,7 +177,7 @@ class CollectionIndex:
     def still(self) -> Iterator[IndexContents]:
         """Keeps changes waiting, but not searches, while the block reads the contents."""
         with self._changing:
-            yield IndexContents(self.seq, self.mark, self._passages, self._vectors, self.lexical, self.model)
+            yield IndexContents(self.seq, self.mark, self._documents, self._vectors, self.lexical, self.model)
 
     def update(self, updates: Sequence[DocumentUpdate], seq: int, mark: str = "") -> None:
         """Brings documents to their state at change `seq`, all in one step for any search.
@@ -193,32 +194,39 @@ class CollectionIndex:
             self._apply(updates, self.seq, self.mark)
 
     def _apply(self, updates: Sequence[DocumentUpdate], seq: int, mark: str) -> None:
-        removed = [key for update in updates for key in self._passages.keys_of(update.document_id)]
-        added = [(update.document_id, self._with_keys(update.chunks)) for update in updates]
-        commits = self._staged(removed, {key: chunk for _, chunks in added for key, chunk in chunks.items()})
+        removed = [key for update in updates for key in self._documents.keys_of(update.document_id)]
+        added = [(self._document(update.chunks), update.chunks) for update in updates if update.chunks]
+        commits = self._staged(removed, added)
         with self._gate.alone():
             for commit in commits:
                 commit()
-            for document_id, chunks in added:
-                self._passages.pop(document_id)
-                self._passages.put(chunks)
+            for update in updates:
+                self._documents.pop(update.document_id)
+            for document, _ in added:
+                self._documents.put(document)
             self.seq, self.mark = seq, mark
 
-    def _with_keys(self, chunks: Sequence[ChunkRecord]) -> Mapping[int, ChunkRecord]:
+    def _document(self, chunks: Sequence[ChunkRecord]) -> Document:
         first, self._next_key = self._next_key, self._next_key + len(chunks)
-        return dict(zip(range(first, self._next_key), chunks, strict=True))
+        return Document.of(first, chunks)
 
-    def _staged(self, removed: Sequence[int], added: Mapping[int, ChunkRecord]) -> Sequence[Commit]:
+    def _staged(self, removed: Sequence[int], added: Sequence[tuple[Document, Sequence[ChunkRecord]]]) -> Sequence[Commit]:
+        by_key = {key: chunk for document, chunks in added for key, chunk in zip(document.keys, chunks, strict=True)}
         by_model: dict[str, list[int]] = {model: [] for model in self._vectors}
-        for key, chunk in added.items():
+        for key, chunk in by_key.items():
             by_model.setdefault(chunk.model, []).append(key)
         commits = [
-            self._of_model(model, keys, added).stage(keys, _rows(keys, added), removed)
+            self._of_model(model, keys, by_key).stage(keys, _rows(keys, by_key), removed)
             for model, keys in by_model.items()
             if keys or removed
         ]
-        if added or removed:
-            commits.append(self.lexical.stage({key: indexed_text(chunk) for key, chunk in added.items()}, removed))
+        texts = {
+            key: Text(indexed_text(chunk), document.written(chunk))
+            for document, chunks in added
+            for key, chunk in zip(document.keys, chunks, strict=True)
+        }
+        if texts or removed:
+            commits.append(self.lexical.stage(texts, removed))
         return commits
 
     def _of_model(self, model: str, keys: Sequence[int], added: Mapping[int, ChunkRecord]) -> VectorIndex:
@@ -238,9 +246,7 @@ class CollectionIndex:
         for model, index in list(self._vectors.items()):
             if not index.outgrown:
                 continue
-            with self._changing:
-                build = index.beside()
-            fitting = build()
+            fitting = index.beside(self._gate.shared)
             with self._changing:
                 fitting.catch_up(index)
                 with self._gate.alone():
@@ -260,19 +266,24 @@ class CollectionIndex:
                 SearchMode.LEXICAL: Ranking("dense", dense, search.dense_weight),
                 SearchMode.DENSE: Ranking("lexical", lexical, (1 - search.dense_weight) * coverage),
             }
-            fused = fuse([ranking for other, ranking in rankings.items() if search.mode is not other])[: search.k]
-            found = [Candidate(self._passages[one.key], one) for one in fused]
+            fused = fuse([ranking for other, ranking in rankings.items() if search.mode is not other], search.k)
+            chunks = self._read([one.key for one in fused])
+            found = [Candidate(chunks[one.key], one) for one in fused if one.key in chunks]
             return Hits(found, max(dense.values(), default=0.0), coverage)
 
     def neighbours(self, chunk: ChunkRecord, distance: int) -> list[ChunkRecord]:
         """Returns the passages around one in its document, and it, in order; none where its version is no longer visible."""
         with self._gate.shared():
-            document = self._passages.document(chunk.document_id)
+            document = self._documents.get(chunk.document_id)
             if document is None or document.version != chunk.version:
                 return []
             # Passages of a version are numbered from 0 without gaps, so the number is the place.
             first = max(0, chunk.ordinal - distance)
-            return [self._passages[key] for key in document.keys[first : chunk.ordinal + distance + 1]]
+            return list(self._read(document.keys[first : chunk.ordinal + distance + 1]).values())
+
+    def _read(self, keys: Sequence[int]) -> Mapping[int, ChunkRecord]:
+        rows = self.lexical.rows(keys)
+        return {key: self._documents.read(rows[key]) for key in keys if key in rows}
 
     def _dense(self, search: Search, k: int, among: Keys) -> dict[int, float]:
         index = self._vectors.get(search.model)
@@ -282,11 +293,19 @@ class CollectionIndex:
         if predicate is None:
             return None
         # All passages of a document share its metadata.
-        return [key for document in self._passages.documents() if predicate(_searchable(document)) for key in document.keys]
+        return _keys([document.keys for document in self._documents if predicate(_searchable(document))])
 
 
 def _searchable(document: Document) -> Mapping[str, object]:
     return {**document.metadata, "document_id": document.document_id}
+
+
+def _keys(ranges: Sequence[range]) -> NDArray[np.int64]:
+    """Returns the numbers of all ranges: in a hundredth of the time that Python takes for a million."""
+    starts = np.fromiter((one.start for one in ranges), np.int64, len(ranges))
+    counts = np.fromiter((len(one) for one in ranges), np.int64, len(ranges))
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(counts.sum())
 
 
 def _rows(keys: Sequence[int], added: Mapping[int, ChunkRecord]) -> Matrix:

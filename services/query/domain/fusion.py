@@ -57,8 +57,8 @@ class Fused:
     parts: tuple[Part, ...]
 
 
-def fuse(rankings: Sequence[Ranking]) -> list[Fused]:
-    """Returns the passages by the weighted sum of their z-scores over the rankings, best first.
+def fuse(rankings: Sequence[Ranking], most: int | None = None) -> list[Fused]:
+    """Returns the passages by the weighted sum of their z-scores over the rankings, best first, at most so many.
 
     A passage that a ranking does not hold gets that ranking's lowest score; of equal ones the older key comes first.
 
@@ -73,10 +73,8 @@ def fuse(rankings: Sequence[Ranking]) -> list[Fused]:
     keys = sorted({key for ranking in rankings for key in ranking.scores})
     columns = [_standardised(ranking.scores, keys) for ranking in rankings]
     places = [_places(ranking.scores) for ranking in rankings]
-    totals = [
-        sum(r.weight * float(column[row]) for r, column in zip(rankings, columns, strict=True)) for row in range(len(keys))
-    ]
-    best_first = sorted(range(len(keys)), key=lambda row: (-totals[row], keys[row]))
+    totals = sum((r.weight * column for r, column in zip(rankings, columns, strict=True)), np.zeros(len(keys))).tolist()
+    best_first = sorted(range(len(keys)), key=lambda row: (-totals[row], keys[row]))[:most]
     return [
         Fused(
             key=keys[row],

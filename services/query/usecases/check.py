@@ -15,11 +15,11 @@ from services.query.domain.collection_index import CollectionIndex, Inventory
 from services.query.domain.passages import checksum_of
 from services.query.ports import Record
 from services.query.usecases.follow import FollowCollections
+from services.query.usecases.replay import trips
 
 # Documents come while a collection is compared; it is compared again then.
 _ATTEMPTS = 3
 _DIFFERENCES = 20
-_DOCUMENTS_A_TRIP = 2048
 
 
 @dataclass
@@ -82,10 +82,9 @@ class CheckIndexes:
     async def _different_chunks(
         self, collection: CollectionRecord, held: Inventory, wanted: Mapping[str, ChangeRecord], model: str
     ) -> list[str]:
-        documents = sorted(wanted)
         chunk_ids: list[str] = []
-        for begin in range(0, len(documents), _DOCUMENTS_A_TRIP):
-            versions = {name: wanted[name].version for name in documents[begin : begin + _DOCUMENTS_A_TRIP]}
+        for some in trips(wanted[name] for name in sorted(wanted)):
+            versions = {change.document_id: change.version for change in some}
             chunk_ids += await self.record.chunk_ids(collection.tenant_id, collection.uid, versions, model)
         if checksum_of(chunk_ids) == held.checksum:
             return []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from common.context import Context
 from common.llm.usage import estimate_tokens
 from common.models import SearchMode
+from common.tasks import finished
 from services.query.ports import MostTokens
 from services.query.usage_ports import Accounts
 from services.query.usecases.limits import Limits
-from services.query.usecases.metering import RERANKING, Bill, bill_key, metered
+from services.query.usecases.metering import RERANKING, Bill, Meter, bill_key, metered
 from services.query.usecases.search import Found, SearchPassages, SearchSpec
 
 
@@ -29,9 +31,18 @@ class CountedSearch:
             ctx.add_metric(name, value)
         bill = Bill(bill_key(spec.request_id, ctx, "search", spec.collection_id, spec.query), operation)
         async with metered(self._accounts, bill, MostTokens(embedding=query_tokens(spec)), ctx) as meter:
-            found = await self._search(replace(spec, k=allowed.k), ctx)
+            found = await self._counted(replace(spec, k=allowed.k), meter, ctx)
             reranked = any(stage.stage == RERANKING for stage in meter.spent)
             return replace(found, usage=meter.usage) if reranked else found
+
+    async def _counted(self, spec: SearchSpec, meter: Meter, ctx: Context) -> Found:
+        """Searches, and writes what that consumes beside the search as soon as it is known; durable when it returns."""
+        written: list[asyncio.Task[None]] = []
+        try:
+            return await self._search(spec, ctx, on_spent=lambda: written.append(asyncio.create_task(meter.commit())))
+        finally:
+            for writing in written:
+                await finished(writing)
 
 
 def query_tokens(spec: SearchSpec) -> int:

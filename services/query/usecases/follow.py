@@ -35,6 +35,7 @@ class Followed:
         kept_seq: The change its snapshot holds; 0 without one.
         unkept: Passages that came since.
         unkept_since: When the first of them came, by the monotonic clock.
+        kept_in_s: Seconds that its last snapshot took.
     """
 
     collection: CollectionRecord
@@ -45,6 +46,7 @@ class Followed:
     kept_seq: int = 0
     unkept: int = 0
     unkept_since: float = 0.0
+    kept_in_s: float = 0.0
 
     @property
     def is_kept(self) -> bool:
@@ -143,6 +145,7 @@ class FollowCollections:
         if self.snapshots is None or followed.index is None or followed.is_kept:
             return
         unkept, followed.unkept = followed.unkept, 0
+        began = time.monotonic()
         try:
             followed.kept_seq = await self.run(self.snapshots.save, followed.collection, followed.index)
         except OSError as error:
@@ -151,6 +154,7 @@ class FollowCollections:
                 "The snapshot of an index could not be written; a restart will make it anew from the record",
                 extra={"collection": followed.collection.collection_id, "why": str(error)},
             )
+        followed.kept_in_s = time.monotonic() - began
 
     async def make_room(self, needed_bytes: int = 0, *, spare: Followed | None = None) -> None:
         """Lets go of the least recently used indexes until what remains and what is needed stay within the bound."""

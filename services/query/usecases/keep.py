@@ -15,6 +15,10 @@ from services.query.usecases.follow import FollowCollections, Followed
 
 log = logging.getLogger("malla.query.keep")
 
+# A snapshot waits so many times as long as the last one took, so that a large collection that changes all day does not keep
+# the disk busy all day.
+_APART = 10
+
 
 @dataclass(frozen=True)
 class KeepRules:
@@ -106,4 +110,7 @@ class KeepIndexes:
         if followed.index is None or followed.is_kept:
             return False
         many = max(self.rules.passages, len(followed.index) // 10)
-        return followed.unkept >= many or time.monotonic() - followed.unkept_since >= self.rules.age_s
+        age_s = time.monotonic() - followed.unkept_since
+        if age_s < _APART * followed.kept_in_s:
+            return False
+        return followed.unkept >= many or age_s >= self.rules.age_s

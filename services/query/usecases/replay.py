@@ -81,7 +81,7 @@ class Replay:
                 raise OtherModelError
             last_of_each = {change.document_id: change for change in changes if not change.switches}
             # By name, so that what a trip wants lies together in the record.
-            for some in _trips(last_of_each[name] for name in sorted(last_of_each)):
+            for some in trips(last_of_each[name] for name in sorted(last_of_each)):
                 yield changes[-1], await self._updates(collection, some, index.model)
             seq = changes[-1].seq
 
@@ -100,15 +100,16 @@ class Replay:
         ]
 
 
-def _trips(changes: Iterable[ChangeRecord]) -> Iterator[Sequence[ChangeRecord]]:
+def trips(changes: Iterable[ChangeRecord]) -> Iterator[Sequence[ChangeRecord]]:
     """Cuts changes into what is read in one trip; one trip for nothing where there are none."""
     some: list[ChangeRecord] = []
-    any_read = False
+    passages, any_read = 0, False
     for change in changes:
         some.append(change)
-        if sum(one.chunks for one in some) >= _PASSAGES_A_TRIP or len(some) == _DOCUMENTS_A_TRIP:
+        passages += change.chunks
+        if passages >= _PASSAGES_A_TRIP or len(some) == _DOCUMENTS_A_TRIP:
             yield some
-            some, any_read = [], True
+            some, passages, any_read = [], 0, True
     if some or not any_read:
         yield some
 

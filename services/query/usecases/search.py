@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from common.context import Context
 from common.errors import Code, DeadlineError, InvalidArgumentError, MallaError, NotFoundError
 from common.models import EmbeddingKind, SearchMode, SearchResult, TokenUsage
+from common.store import CollectionRecord
 from common.tasks import stop
 from services.query.domain.collection_index import CollectionIndex, Hits, Search, indexed_text
 from services.query.domain.duplicates import Distinct, distinct
@@ -31,7 +33,16 @@ _MOST_NEIGHBOURS = 3
 # Who asks again may be answered from everything.
 _PASSING = frozenset({Code.ABORTED, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
+# Collections whose model is remembered: some hundred bytes each.
+_MODELS_KEPT = 10_000
+
 log = logging.getLogger("malla.query.search")
+
+T = TypeVar("T")
+
+
+def _nobody_waits() -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -103,10 +114,11 @@ class SearchPassages:
         self._follow = follow
         self._rules = rules
         self._reranker = reranker
+        self._models: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     @retrieval
-    async def __call__(self, spec: SearchSpec, ctx: Context) -> Found:
-        """Returns the passages.
+    async def __call__(self, spec: SearchSpec, ctx: Context, *, on_spent: Callable[[], None] = _nobody_waits) -> Found:
+        """Returns the passages. `on_spent` is called as soon as all that the search consumes is noted in the context.
 
         Raises:
             NotFoundError: The tenant has no such collection.
@@ -117,19 +129,10 @@ class SearchPassages:
         if not spec.query.strip():
             raise InvalidArgumentError([("query", "must hold more than white space")])
         predicate = compile_filter(spec.filter) if spec.filter else None
-        collection = await self._record.collection(ctx.tenant_id, spec.collection_id)
-        if collection is None:
-            self._follow.forget(ctx.tenant_id, spec.collection_id)
-            raise NotFoundError(
-                "collection", spec.collection_id, "Create it with POST /api/v1/collections; GET /api/v1/collections lists them."
-            )
         spec = replace(spec, k=spec.k or DEFAULT_K)
-        async with _beside(self._follow.at_least(collection, spec.min_seq, ctx)) as followed:
-            vectors = await self._vector_of(spec, collection.model, ctx)
-            index = await followed
-        if vectors is not None and index.model and index.model != vectors.model:
-            # The collection changes its model just now: this index is of the other one.
-            vectors = await self._vector_of(spec, index.model, ctx)
+        collection, index, vectors = await self._prepared(spec, ctx)
+        if self._reranker is None:
+            on_spent()
         if vectors is None:
             spec = replace(spec, mode=SearchMode.LEXICAL)
         search = Search(
@@ -143,10 +146,44 @@ class SearchPassages:
             dense_weight=self._rules.dense_weight if collection.dense_weight is None else collection.dense_weight,
         )
         seq = index.seq
-        hits, found = await _distinct(index, search, spec.k)
+        hits, found = await asyncio.to_thread(_distinct, index, search, spec.k)
         results = await self._results(spec, index, hits, found, ctx)
         usage = TokenUsage() if vectors is None else vectors.usage
         return Found(results, seq, usage, collection.language, hits.nearest)
+
+    async def _prepared(self, spec: SearchSpec, ctx: Context) -> tuple[CollectionRecord, CollectionIndex, Vectors | None]:
+        """Returns the collection, its index, and the question's vector of the index's model."""
+        key = (ctx.tenant_id, spec.collection_id)
+        # The vector is begun with the model that the collection had last time, beside the look whether it still has.
+        model = None if spec.mode is SearchMode.LEXICAL else self._models.get(key)
+        guess: AbstractAsyncContextManager[asyncio.Task[Vectors] | None] = nullcontext()
+        if model is not None:
+            guess = _beside(self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx, model))
+        async with guess as guessed:
+            collection = await self._record.collection(*key)
+            if collection is None:
+                self._models.pop(key, None)
+                self._follow.forget(*key)
+                raise NotFoundError(
+                    "collection",
+                    spec.collection_id,
+                    "Create it with POST /api/v1/collections; GET /api/v1/collections lists them.",
+                )
+            self._remember(key, collection.model)
+            begun = guessed if collection.model == model else None
+            async with _beside(self._follow.at_least(collection, spec.min_seq, ctx)) as followed:
+                vectors = await self._vector_of(spec, collection.model, ctx, begun)
+                index = await followed
+        if vectors is not None and index.model and index.model != vectors.model:
+            # The collection changes its model just now: this index is of the other one.
+            vectors = await self._vector_of(spec, index.model, ctx)
+        return collection, index, vectors
+
+    def _remember(self, key: tuple[str, str], model: str) -> None:
+        self._models[key] = model
+        self._models.move_to_end(key)
+        if len(self._models) > _MODELS_KEPT:
+            self._models.popitem(last=False)
 
     def _looked_at(self, k: int) -> int:
         """Returns how many chunks are looked at for `k` passages: some are copies, and some join."""
@@ -213,12 +250,14 @@ class SearchPassages:
             ctx.add_metric("not_searched", left_out)
         return found
 
-    async def _vector_of(self, spec: SearchSpec, model: str, ctx: Context) -> Vectors | None:
-        """Returns the question's vector of a model; None where words are all there is to go by."""
+    async def _vector_of(
+        self, spec: SearchSpec, model: str, ctx: Context, begun: asyncio.Task[Vectors] | None = None
+    ) -> Vectors | None:
+        """Returns the question's vector of a model, which may have been begun; None where words are all there is to go by."""
         if spec.mode is SearchMode.LEXICAL:
             return None
         try:
-            return await self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx, model)
+            return await (begun or self._embedder.embed([spec.query], EmbeddingKind.QUERY, ctx, model))
         except MallaError as error:
             if error.reason != NOT_SERVED:
                 raise
@@ -232,21 +271,23 @@ class SearchPassages:
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, CollectionIndex]) -> AsyncIterator[asyncio.Task[CollectionIndex]]:
+async def _beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
     """Runs work beside the block, and no longer than it: a block that fails does not leave it behind."""
     task = asyncio.create_task(work)
     try:
         yield task
     finally:
         await stop([task])
+        if not task.cancelled():
+            task.exception()  # seen: a block that ended early asks no more
 
 
-async def _distinct(index: CollectionIndex, search: Search, k: int) -> tuple[Hits, list[Distinct]]:
+def _distinct(index: CollectionIndex, search: Search, k: int) -> tuple[Hits, list[Distinct]]:
     """Returns what was found without copies; where copies left fewer than `k`, it looks at all candidates there are."""
-    hits = await asyncio.to_thread(index.search, search)
+    hits = index.search(search)
     found = distinct(hits.candidates)
     if len(found) < k and len(hits.candidates) == search.k:
-        hits = await asyncio.to_thread(index.search, replace(search, k=2 * search.candidates))
+        hits = index.search(replace(search, k=2 * search.candidates))
         found = distinct(hits.candidates)
     return hits, found
 

@@ -45,7 +45,7 @@ class OnnxEngine:
 
     def count_tokens(self, texts: Sequence[str], kind: EmbeddingKind) -> list[int]:
         """Counts what the model would read of each text, prefix and special tokens included, before the cut."""
-        return [len(self._tokens.ids(text, kind)) for text in texts]
+        return [self._tokens.count(text, kind) for text in texts]
 
     def embed(self, texts: Sequence[str], kind: EmbeddingKind) -> Matrix:
         """Computes with the prefix the model was trained with; a single text in the caller's thread."""
