@@ -103,6 +103,29 @@ async def test_calls_with_one_key_at_once_are_one_question(servers: Servers):
     assert (len(servers.upstream.chats), len(servers.answers)) == (1, 1)
 
 
+async def test_of_a_crowd_with_one_key_only_the_first_in_line_asks_the_record(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+):
+    claim, owners = MongoFirstAnswers.claim, []
+
+    async def counted(self: MongoFirstAnswers, tenant_id: str, key: str, owner: str, *times: int) -> bool:
+        owners.append(owner)
+        return await claim(self, tenant_id, key, owner, *times)
+
+    monkeypatch.setattr(MongoFirstAnswers, "claim", counted)
+    servers.upstream._acts.clear()
+    gate = asyncio.Event()
+    servers.upstream.then(Act(gate=gate))
+    first = asyncio.ensure_future(servers.ask())
+    await until(lambda: servers.upstream.chats)
+    crowd = [asyncio.ensure_future(servers.ask()) for _ in range(20)]
+    await until(lambda: len(owners) > 5)
+    assert len(set(owners)) == 2
+    gate.set()
+    assert {answer.answer for answer in await asyncio.gather(*crowd)} == {(await first).answer}
+    assert len(servers.upstream.chats) == 1
+
+
 async def test_whoever_cannot_wait_is_told_to_come_back(servers: Servers):
     servers.upstream._acts.clear()
     gate = asyncio.Event()

@@ -150,6 +150,7 @@ def words() -> TantivyIndex:
         ("pagar", 1),
         ("modem", 2),  # typed without its accent
         ("MÓDEM", 2),
+        ("mo\u0301dem", 2),  # its accent after the letter, as some systems send it
         ("E-4032", 3),
         ("colibri", 3),
         ("cancelación", 4),

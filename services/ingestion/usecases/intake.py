@@ -11,6 +11,7 @@ from common.context import Context
 from common.errors import DeadlineError, LimitExceededError
 from common.models import CallContext, Document, DocumentUploadMetadata
 from common.store import CollectionRecord, now_ms
+from common.tasks import finished
 from common.telemetry import current_traceparent
 from services.ingestion.domain.formats import content_type_of, settled_type
 from services.ingestion.domain.identifiers import job_id_of, new_id
@@ -91,7 +92,7 @@ class TakeDocument:
         received = await self._receive(pieces, content_type, upload.filename, ctx.tenant_id)
         settled = upload.metadata.model_copy(update={"content_type": received.content_type})
         # The bytes are stored: a caller that leaves now must not leave them without their job.
-        return await asyncio.shield(self._accept(collection, replace(upload, metadata=settled), received, ctx))
+        return await finished(self._accept(collection, replace(upload, metadata=settled), received, ctx))
 
     async def _accept(self, collection: CollectionRecord, upload: Upload, received: _Received, ctx: Context) -> Accepted:
         # Most documents are new, and then this is all that is asked about them.
@@ -114,7 +115,7 @@ class TakeDocument:
             raise DeadlineError("the rest of the upload") from error
         except BaseException:
             # Also when the caller left: the call is cancelled, its leftovers are not.
-            await asyncio.shield(self._blobs.delete(tenant_id, blob_id))
+            await finished(self._blobs.delete(tenant_id, blob_id))
             raise
 
     async def _store(

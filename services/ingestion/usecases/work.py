@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common.errors import Code, InternalError, MallaError
 from common.models import Error, JobKind, JobState
 from common.store import now_ms
-from common.tasks import stop
+from common.tasks import finished, stop
 from services.ingestion.domain.errors import WorkerDiedError
 from services.ingestion.domain.identifiers import new_id
 from services.ingestion.domain.records import JobRecord
@@ -103,7 +103,7 @@ class Worker:
             log.info("job succeeded", extra=_facts(job))
         except asyncio.CancelledError:
             # A server that stops is no sign against the job, and the next one need not wait for the lease to run out.
-            await asyncio.shield(self._hand_back(job))
+            await finished(self._hand_back(job))
             raise
         except LeaseLostError:
             log.warning("lease lost", extra=_facts(job))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import threading
+import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -205,13 +206,13 @@ class TantivyIndex:
         It is near 1 for a question in the texts' language, near 0.3 for one in another: names and accidents match.
         """
         searcher = self._index.searcher()
-        weights = {term: _idf(searcher, _STEM, term) for term in self._analyzers[_STEM].analyze(query)}
+        weights = {term: _idf(searcher, _STEM, term) for term in self._analyzers[_STEM].analyze(_composed(query))}
         held = sum(weight for term, weight in weights.items() if searcher.doc_freq(_STEM, term))
         return held / sum(weights.values()) if held else 0.0
 
     def _query(self, text: str, searcher: tantivy.Searcher) -> tantivy.Query:
         clauses = []
-        for name, terms in self._terms(text).items():
+        for name, terms in self._terms(_composed(text)).items():
             for term in dict.fromkeys(terms):
                 # BM25 knows that a rare word tells more, but questions are full of common ones that add up: weighing by
                 # idf ** 1.5 did better than a list of stop words, and needs none for any language.
@@ -229,6 +230,11 @@ class TantivyIndex:
 
     def _pairs(self, text: str) -> list[str]:
         return ["_".join(pair) for pair in pairwise(self._analyzers[_STEM].analyze(text))]
+
+
+def _composed(query: str) -> str:
+    # As the texts are since they were read; an accent that stands alone would part a word.
+    return unicodedata.normalize("NFC", query)
 
 
 def link_all(source: Path, target: Path) -> None:

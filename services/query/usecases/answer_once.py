@@ -20,6 +20,7 @@ from services.query.answer_ports import FirstAnswers
 from services.query.usecases.answer import AnswerQuestion, QuerySpec
 from services.query.usecases.events import Event
 from services.query.usecases.lease import kept
+from services.query.usecases.lines import Lines
 
 log = logging.getLogger("malla.query")
 
@@ -66,6 +67,7 @@ class AnswerOnce:
         self._first = first
         self._rules = rules
         self._unkept: OrderedDict[tuple[str, str], Done] = OrderedDict()
+        self._lines = Lines()
 
     def stream(self, spec: QuerySpec, ctx: Context) -> AsyncGenerator[Event, None]:
         """Returns a generator of retrieval, deltas, usage and done.
@@ -125,19 +127,20 @@ class AnswerOnce:
         """Returns the first answer; None when it is this call that makes it."""
         give_up = time.monotonic() + ctx.remaining_s(self._rules.wait_s)
         poll_s, most_s = _POLL_S
-        while True:
-            unkept = self._unkept.get((ctx.tenant_id, key))
-            if unkept is not None:
-                return unkept
-            if await first.claim(ctx.tenant_id, key, owner, now_ms(), self._until(self._rules.lease_s)):
-                return None
-            done = await first.find(ctx.tenant_id, key, now_ms())
-            if done is not None:
-                return done
-            if time.monotonic() + poll_s > give_up:
-                raise RequestInProgressError(spec.request_id)
-            await asyncio.sleep(poll_s)  # the first call may be another server's: the record is the one place that knows
-            poll_s = min(2 * poll_s, most_s)
+        async with self._lines.first((ctx.tenant_id, key), give_up, RequestInProgressError(spec.request_id)):
+            while True:
+                unkept = self._unkept.get((ctx.tenant_id, key))
+                if unkept is not None:
+                    return unkept
+                if await first.claim(ctx.tenant_id, key, owner, now_ms(), self._until(self._rules.lease_s)):
+                    return None
+                done = await first.find(ctx.tenant_id, key, now_ms())
+                if done is not None:
+                    return done
+                if time.monotonic() + poll_s > give_up:
+                    raise RequestInProgressError(spec.request_id)
+                await asyncio.sleep(poll_s)  # the first call may be another server's: the record is the one place that knows
+                poll_s = min(2 * poll_s, most_s)
 
     async def _renew(self, first: FirstAnswers, key: str, owner: str, ctx: Context) -> bool:
         return await first.renew(ctx.tenant_id, key, owner, self._until(self._rules.lease_s))

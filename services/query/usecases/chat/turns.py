@@ -17,8 +17,8 @@ from common.store import now_ms
 from common.tasks import finished
 from services.query.chat_ports import Conversations
 from services.query.domain.chat_records import ConversationRecord, TurnRecord
-from services.query.usecases.chat.lines import Lines
 from services.query.usecases.lease import Lease, kept
+from services.query.usecases.lines import Lines
 
 _POLL_S = 0.05
 _SAVE_EVERY_S = 2.0

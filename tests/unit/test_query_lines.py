@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from services.query.usecases.chat.lines import Lines
+from services.query.usecases.lines import Lines
 
 LATE = ValueError("late")
 
