@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -133,3 +134,41 @@ async def test_an_answer_that_begins_while_it_is_read_has_not_failed(store: Stor
         assert [turn.state for turn in shown.turns] == [TurnState.COMPLETE, TurnState.RUNNING]
     shown, _ = await ManageConversations(conversations, turns).get("s-1", "", CTX)
     assert shown.turns[1].state is TurnState.FAILED, "nobody answers it any more"
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_whoever_leaves_while_the_turn_is_taken_does_not_keep_it(
+    store: Store, begins: bool, monkeypatch: pytest.MonkeyPatch
+):
+    conversations = MongoConversations(store)
+    if not begins:
+        await conversations.begin("acme", FRESH)
+    name = "begin" if begins else "take"
+    operation, done, gate = getattr(MongoConversations, name), asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: MongoConversations, *args: Any) -> Any:
+        result = await operation(self, *args)
+        if result:
+            done.set()
+            await gate.wait()
+        return result
+
+    monkeypatch.setattr(MongoConversations, name, slowly)
+    turns = TakeTurns(conversations, TurnRules())
+
+    async def talk() -> None:
+        async with turns.taken("s-1", CTX, FRESH if begins else None):
+            raise AssertionError("it was left before")
+
+    talking = asyncio.create_task(talk())
+    await done.wait()
+    held = await conversations.get("acme", "s-1")
+    assert held is not None
+    assert held.owner
+    talking.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await talking
+    free = await conversations.get("acme", "s-1")
+    assert free is not None
+    assert (free.owner, free.owned_until) == ("", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,18 +155,33 @@ class TakeTurns:
             # One trip to the record mostly suffices: a session that this server has not seen begins, one it has seen goes on.
             for begin in (False, True) if seen else (True, False):
                 if not begin:
-                    held = await self._conversations.take(ctx.tenant_id, session_id, owner, now, until)
+                    taking = self._conversations.take(ctx.tenant_id, session_id, owner, now, until)
                 elif fresh is not None:
-                    begun = fresh.model_copy(update={"owner": owner, "owned_until": until})
-                    held = begun if await self._conversations.begin(ctx.tenant_id, begun) else None
+                    taking = self._begun(fresh.model_copy(update={"owner": owner, "owned_until": until}), ctx)
                 else:
                     continue
+                held = await self._given_back_if_left(taking, ctx)
                 if held is not None:
                     self._note_seen(ctx.tenant_id, session_id)
                     return held, begin
             if time.monotonic() + _POLL_S > give_up:
                 raise TurnTakenError(session_id)
             await asyncio.sleep(_POLL_S)  # the turn may be another server's: the record is the one place that knows
+
+    async def _begun(self, fresh: ConversationRecord, ctx: Context) -> ConversationRecord | None:
+        return fresh if await self._conversations.begin(ctx.tenant_id, fresh) else None
+
+    async def _given_back_if_left(
+        self, taking: Coroutine[Any, Any, ConversationRecord | None], ctx: Context
+    ) -> ConversationRecord | None:
+        """Returns what was taken; whoever left while it was taken would hold it until its lease ends."""
+        task = asyncio.ensure_future(taking)
+        try:
+            return await finished(task)
+        except asyncio.CancelledError:
+            if not task.cancelled() and task.exception() is None and (taken := task.result()) is not None:
+                await finished(self._change(taken, ctx, owner="", owned_until=0))
+            raise
 
     def _note_seen(self, tenant_id: str, session_id: str) -> None:
         if len(self._seen) >= _MOST_SEEN:
