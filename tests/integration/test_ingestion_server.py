@@ -222,6 +222,25 @@ async def test_collections_and_documents_are_listed_in_pages(bench: Bench):
     assert not second.next_page_token
 
 
+async def test_a_page_of_documents_is_no_larger_than_a_message_may_be(bench: Bench, store):
+    await bench.ingested("uno", "d-000")
+    rows = store.rows("acme", "documents")
+    (row,) = [row async for row in rows.find({"document_id": "d-000"}, order=[("_id", 1)])]
+    row["metadata"] = {**row["metadata"], "metadata": {"nota": "n" * 15_000}}
+    names = [f"d-{i:03}" for i in range(1, 400)]
+    await rows.insert_missing([{**row, "_id": f"{row['_id']}-{name}", "document_id": name} for name in names])
+    listed: list[str] = []
+    request = pb.ListDocumentsRequest(collection_id="manual", page_size=1000)
+    while True:
+        page = await bench.call("ListDocuments", request)
+        assert page.ByteSize() < 4 * MIB
+        listed += [document.document_id for document in page.documents]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert listed == ["d-000", *names]
+
+
 async def test_a_foreign_page_token_is_refused(bench: Bench):
     for name, request in (
         ("ListCollections", pb.ListCollectionsRequest(page_token="not mine")),

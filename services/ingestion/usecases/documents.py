@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from common.context import Context
 from common.errors import NotFoundError, UnavailableError
 from common.models import Document, Job
-from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
+from common.paging import DEFAULT_PAGE_SIZE, filled, from_page_token, to_page_token
 from common.store import ChangeRecord
 from services.ingestion.domain.records import DocumentRecord, JobRecord
 from services.ingestion.ports import Collections, Documents, Jobs
@@ -40,9 +40,12 @@ class ManageDocuments:
         collection = await existing(self._collections, ctx.tenant_id, collection_id)
         size = page_size or DEFAULT_PAGE_SIZE
         after = from_page_token(page_token)
-        found = [record async for record in self._documents.page(ctx.tenant_id, collection.uid, after, size + 1)]
-        token = to_page_token(found[size - 1].document_id) if len(found) > size else ""
-        return [record.view() for record in found[:size]], token
+
+        def read(last: DocumentRecord | None, count: int) -> AsyncIterator[DocumentRecord]:
+            return self._documents.page(ctx.tenant_id, collection.uid, after if last is None else last.document_id, count)
+
+        found, is_more = await filled(read, size)
+        return [record.view() for record in found], to_page_token(found[-1].document_id) if is_more else ""
 
     async def delete(self, collection_id: str, document_id: str, ctx: Context) -> int:
         """Deletes a document and returns the change number at which it was gone. Raises NotFoundError."""

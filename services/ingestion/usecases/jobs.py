@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from common.context import Context
 from common.errors import InvalidArgumentError, NotFoundError
 from common.models import Error, Job, JobKind, JobState
-from common.paging import DEFAULT_PAGE_SIZE, from_page_token, to_page_token
+from common.paging import DEFAULT_PAGE_SIZE, filled, from_page_token, to_page_token
 from common.store import now_ms
 from services.ingestion.domain.errors import JobStateError
 from services.ingestion.domain.records import JobRecord
@@ -65,10 +65,12 @@ class ManageJobs:
         uid = (await existing(self._collections, ctx.tenant_id, collection_id)).uid if collection_id else ""
         size = page_size or DEFAULT_PAGE_SIZE
         after = _place(from_page_token(page_token))
-        found = [job async for job in self._jobs.page(ctx.tenant_id, uid, state, after, size + 1)]
-        last = found[size - 1] if len(found) > size else None
-        token = "" if last is None else to_page_token(f"{last.created_at} {last.job_id}")
-        return [job.view() for job in found[:size]], token
+
+        def read(last: JobRecord | None, count: int) -> AsyncIterator[JobRecord]:
+            return self._jobs.page(ctx.tenant_id, uid, state, (last.created_at, last.job_id) if last else after, count)
+
+        found, is_more = await filled(read, size)
+        return [job.view() for job in found], to_page_token(f"{found[-1].created_at} {found[-1].job_id}") if is_more else ""
 
     async def cancel(self, job_id: str, ctx: Context) -> Job:
         """Ends a job and removes what it stored. Raises NotFoundError, JobStateError."""
