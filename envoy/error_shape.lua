@@ -77,6 +77,12 @@ local function shape_error(handle, status, request_id)
   if code == nil and body:find('"success":false', 1, true) then return end
 
   code = code or CODE_OF_HTTP[status] or 2
+  if code == 1 and not cut(body) then
+    -- A caller who hears this did not cancel: a server that stops did, before it took the call or at the end of its grace.
+    code = 14
+    handle:headers():replace(":status", "503")
+    handle:headers():replace("retry-after", "1")
+  end
   handle:streamInfo():dynamicMetadata():set(METADATA, "code", CODES[code] or "UNKNOWN")
 
   local headers = handle:headers()  -- those taken before the body was waited for are no longer valid

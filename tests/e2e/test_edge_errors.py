@@ -73,6 +73,8 @@ FAILURES = [
         body=told('fail:bare:NOT_FOUND:no "q" \\ here","details":['),
         details={},
     ),
+    # A server that stops cancels calls that it has not begun; whoever hears that did not cancel.
+    Failure("bare: cancelled", 503, "UNAVAILABLE", "UNAVAILABLE", "Try again shortly", body=told("fail:bare:CANCELLED:")),
     Failure("bare: no message", 409, "ABORTED", "ABORTED", "Try again", body=told("fail:bare:ABORTED:")),
     Failure(
         "bare: unimplemented",

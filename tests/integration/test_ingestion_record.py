@@ -18,7 +18,6 @@ from services.ingestion.domain.errors import ModelChangedError
 from services.ingestion.domain.records import JobRecord
 from services.ingestion.usecases.intake import TakeDocument, Upload
 from services.ingestion.usecases.publish import Publish
-from tests.fakes.waiting import until
 
 COLLECTION = CollectionRecord(_id="uid", tenant_id="acme", collection_id="manual", language="es", created_at=1)
 
@@ -222,8 +221,8 @@ async def test_a_caller_that_leaves_after_its_last_byte_leaves_no_bytes_without_
     call = asyncio.create_task(take(Upload("manual", "doc", "a.txt"), pieces(), Context(tenant_id="acme")))
     await held.wait()
     call.cancel()
+    go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await call
-    go_on.set()
-    await until(lambda: store.rows("acme", "jobs").count({}))
+    assert await store.rows("acme", "jobs").count({}) == 1
     assert await store.rows("acme", "blobs").count({}) == 1
