@@ -32,6 +32,7 @@ from services.ingestion.usecases.jobs import ManageJobs, Release, Sweep
 from services.ingestion.usecases.news import JobNews
 from services.ingestion.usecases.process import Adapters, ProcessJob
 from services.ingestion.usecases.publish import Publish, Retire
+from services.ingestion.usecases.queue import JobQueue
 from services.ingestion.usecases.reindex import Abandon, ReindexCollection, RequestReindex
 from services.ingestion.usecases.work import Worker, WorkRules
 
@@ -87,12 +88,13 @@ async def working(
     abandon = Abandon(adapters.collections, adapters.changes, adapters.chunks)
     reindex = ReindexCollection(adapters, abandon, batch=settings.embed_batch)
     rules = WorkRules(lease_s=settings.lease_s, poll_s=settings.poll_s, max_attempts=settings.max_attempts)
-    workers = [Worker(adapters.jobs, adapters.documents, process, reindex, rules) for _ in range(settings.ingestion_workers)]
+    queue = JobQueue(adapters.jobs, lease_s=settings.lease_s, poll_s=settings.poll_s)
+    worker = Worker(queue, adapters.jobs, adapters.documents, process, reindex, rules)
     release = Release(adapters.jobs, adapters.chunks, adapters.blobs, abandon)
-    use = _use_cases(settings, adapters, publish, retire, release, workers, news)
+    use = _use_cases(settings, adapters, publish, retire, release, queue, news)
     await use.collections.purge_hidden()
     sweep = Sweep(adapters.jobs, adapters.blobs, release, age_s=_SWEEP_AGE * settings.upload_timeout_s)
-    tasks = [asyncio.create_task(worker.run(), name="ingestion-worker") for worker in workers]
+    tasks = [asyncio.create_task(worker.run(), name="ingestion-worker") for _ in range(settings.ingestion_workers)]
     tasks.append(asyncio.create_task(blobs.run(), name="ingestion-claims"))
     tasks.append(asyncio.create_task(sweep.run(settings.sweep_s), name="ingestion-sweep"))
     try:
@@ -108,20 +110,15 @@ def _use_cases(
     publish: Publish,
     retire: Retire,
     release: Release,
-    workers: Sequence[Worker],
+    queue: JobQueue,
     news: JobNews,
 ) -> UseCases:
-    def wake() -> None:
-        # One that waits is enough. Where none does, one may just be about to.
-        for worker in [worker for worker in workers if worker.is_waiting][:1] or workers:
-            worker.wake()
-
     return UseCases(
         collections=ManageCollections(adapters.collections),
         documents=ManageDocuments(adapters.collections, adapters.documents, publish, retire),
         jobs=FollowJobs(adapters.jobs, news),
-        reindex=RequestReindex(adapters.collections, adapters.jobs, adapters.embedder, on_job=wake),
-        manage=ManageJobs(adapters.collections, adapters.documents, adapters.jobs, release, on_job=wake),
+        reindex=RequestReindex(adapters.collections, adapters.jobs, adapters.embedder, on_job=queue.wake),
+        manage=ManageJobs(adapters.collections, adapters.documents, adapters.jobs, release, on_job=queue.wake),
         take=TakeDocument(
             adapters.collections,
             adapters.documents,
@@ -129,7 +126,7 @@ def _use_cases(
             adapters.blobs,
             most_bytes=settings.upload_max_bytes,
             timeout_s=settings.upload_timeout_s,
-            on_job=wake,
+            on_job=queue.wake,
         ),
     )
 

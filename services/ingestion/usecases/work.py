@@ -1,4 +1,4 @@
-"""The worker: leases jobs one after the other, keeps its leases, and decides what a failure means."""
+"""The worker: takes jobs one after the other, keeps its leases, and decides what a failure means."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from services.ingestion.domain.records import JobRecord
 from services.ingestion.ports import Documents, Jobs
 from services.ingestion.usecases.process import ProcessJob
 from services.ingestion.usecases.progress import LeaseLostError
+from services.ingestion.usecases.queue import JobQueue
 from services.ingestion.usecases.reindex import ReindexCollection
 
 log = logging.getLogger("malla.ingestion")
@@ -34,7 +35,7 @@ class WorkRules:
 
     Attributes:
         lease_s: Seconds after which a job whose worker went silent is taken over.
-        poll_s: Seconds between looks for jobs that other processes accepted.
+        poll_s: Seconds a worker rests after a failure of the record.
         max_attempts: Times a job is tried after failures of its own, and times a worker may die over it without a word.
     """
 
@@ -47,8 +48,15 @@ class Worker:
     """Works on jobs until cancelled."""
 
     def __init__(
-        self, jobs: Jobs, documents: Documents, process: ProcessJob, reindex: ReindexCollection, rules: WorkRules
+        self,
+        queue: JobQueue,
+        jobs: Jobs,
+        documents: Documents,
+        process: ProcessJob,
+        reindex: ReindexCollection,
+        rules: WorkRules,
     ) -> None:
+        self._queue = queue
         self._jobs = jobs
         self._documents = documents
         self._work_of: Mapping[JobKind, ProcessJob | ReindexCollection] = {
@@ -56,41 +64,19 @@ class Worker:
             JobKind.REINDEX: reindex,
         }
         self._rules = rules
-        self._arrived = asyncio.Event()
-        self.is_waiting = False
-
-    def wake(self) -> None:
-        """Says that a job was added."""
-        self.is_waiting = False
-        self._arrived.set()
 
     async def run(self) -> None:
         """Works on one job after the other."""
         owner = new_id("worker")
         while True:
-            self._arrived.clear()
             try:
-                job = await self._jobs.lease(owner, now_ms(), now_ms() + int(self._rules.lease_s * 1000))
-                if job is None:
-                    await self._wait_for_work()
-                else:
-                    await self._work(job)
+                await self._work(await self._queue.next(owner))
             except MallaError as error:
                 log.warning("the record fails, the worker goes on: %s", error.message)
                 await asyncio.sleep(self._rules.poll_s)
             except Exception:
                 log.exception("the worker failed; it goes on")
                 await asyncio.sleep(self._rules.poll_s)
-
-    async def _wait_for_work(self) -> None:
-        self.is_waiting = True
-        try:
-            async with asyncio.timeout(self._rules.poll_s):
-                await self._arrived.wait()
-        except TimeoutError:
-            return
-        finally:
-            self.is_waiting = False
 
     async def _work(self, job: JobRecord) -> None:
         if job.unfinished > self._rules.max_attempts:
