@@ -38,6 +38,7 @@ _TIME, _VALUE, _STRUCT = (kind.DESCRIPTOR.full_name for kind in (timestamp_pb2.T
 
 # What callers give freely is kept with each passage of a document, and with a conversation.
 _MOST_KEPT_BYTES = 16 * 1024
+_NO_NAME = "must not have a name with the character U+0000 in it: the record cannot hold it"
 _TOO_MUCH = "must be at most 16 KiB: keep the rest in a system of your own, and name it here"
 
 
@@ -45,8 +46,8 @@ def violations_of(message: Message) -> Iterator[tuple[str, str]]:
     """Yields the path of each field that breaks a rule, and what the rule asks for.
 
     Beside the contract's rules those of the well-known types, which Protobuf's own JSON keeps and its wire format does not: a
-    time that is none, and a number that is not finite, have no place in the record, in JSON, or in Python's own times. And free
-    `metadata` have a size, which no rule of the contract's language can state.
+    time that is none, and a number that is not finite, have no place in the record, in JSON, or in Python's own times; BSON ends
+    a name at U+0000. And free `metadata` have a size, which no rule of the contract's language can state.
     """
     for one in protovalidate.collect_violations(message):
         yield _field_path(one.proto), IN_WORDS.get(_pattern(one), one.proto.message)
@@ -66,6 +67,8 @@ def _malformed(message: Any, path: str) -> Iterator[tuple[str, str]]:
             if field.name == "metadata" and field.message_type.full_name == _STRUCT and value.ByteSize() > _MOST_KEPT_BYTES:
                 yield f"{path}.{field.name}".lstrip("."), _TOO_MUCH
             elif field.message_type is not None and _may_be_malformed(field.message_type):
+                if is_map(field) and any("\0" in str(key) for key in value):
+                    yield f"{path}.{field.name}".lstrip("."), _NO_NAME
                 for key, one in _each(field, value):
                     yield from _malformed(one, f"{path}.{field.name}{key}".lstrip("."))
 

@@ -93,3 +93,13 @@ def test_free_metadata_have_a_size() -> None:
     assert not list(violations_of(request))
     request.metadata.metadata["notes"] = "ñ" * 10_000
     assert dict(violations_of(request)).keys() == {"metadata.metadata"}
+
+
+def test_a_name_that_the_record_cannot_hold_is_refused_at_any_depth() -> None:
+    request = ingestion_pb2.CreateDocumentRequest(collection_id="a", text="b")
+    request.metadata.metadata.update({"notes": "a\0b", "": {"": None}, "a.b": [{"$set": 1}]})
+    assert not list(violations_of(request))
+    request.metadata.metadata["tags"] = [{"a\0": "b"}]
+    [(path, told)] = violations_of(request)
+    assert path == "metadata.metadata.fields[tags].list_value.values[0].struct_value.fields"
+    assert "U+0000" in told
