@@ -46,8 +46,8 @@ def violations_of(message: Message) -> Iterator[tuple[str, str]]:
     """Yields the path of each field that breaks a rule, and what the rule asks for.
 
     Beside the contract's rules those of the well-known types, which Protobuf's own JSON keeps and its wire format does not: a
-    time that is none, and a number that is not finite, have no place in the record, in JSON, or in Python's own times; BSON ends
-    a name at U+0000. And free `metadata` have a size, which no rule of the contract's language can state.
+    time that is none, and a number that is not finite, have no place in the record, in JSON, or in Python's own times; and BSON
+    ends a name at U+0000. Free `metadata` have a size, too, which no rule of the contract's language can state.
     """
     for one in protovalidate.collect_violations(message):
         yield _field_path(one.proto), IN_WORDS.get(_pattern(one), one.proto.message)
