@@ -5,11 +5,11 @@ The mesh's turn is everything: Envoy, upload, storing, extraction, chunking, emb
 along. Each document says its own mark in every paragraph and heading, so that no cache of vectors helps.
 Asked: at least 0.9 of the engine's rate, and a 99th percentile of searches of at most twice the idle one plus one batch.
 
-A batch is what the embedding server may compute at a time while a question waits: MALLA_EMBEDDING_BULK_MS. A turn of many
-documents tells the rate while ingestion goes on; one of few tells how it begins and ends. A sample has about ten passages:
-what a document takes by itself weighs there, and less in longer ones (--documents 9 --parts 4).
+A batch is what the embedding server may compute at a time while a question waits: MALLA_EMBEDDING_BULK_MS. A turn of much
+text tells the rate while ingestion goes on; one of little tells how it begins and ends. A sample has about ten passages: what a
+document takes by itself weighs there, and less in longer ones, made of several samples.
 
-Run: python bench/ingest.py [--rounds 3] [--documents 36] [--parts 1]
+Run: python bench/ingest.py [--rounds 3] [--samples 72] [--parts 1 4]
 """
 
 from __future__ import annotations
@@ -189,50 +189,61 @@ def cpu_s(processes: dict[str, int]) -> dict[str, float]:
     return spent
 
 
-async def measure(mesh: Mesh, engine: Engine, rounds: int, count: int, parts: int) -> None:
+Pairs = list[tuple[Turn, Turn]]
+"""What engine and mesh took, one turn after the other."""
+
+
+async def measure(mesh: Mesh, engine: Engine, rounds: int, samples: int, lengths: list[int]) -> None:
     """Lets them take turns and prints the tables."""
     batch = IngestionSettings().embed_batch
+    pairs: dict[int, Pairs] = {parts: [] for parts in lengths}
+    idle: list[float] = []
+    busy: list[float] = []
     async with MallaClient(mesh.address, mesh.token) as client:
         await client.create_collection(COLLECTION, language="es")
         await mesh_turn(client, mesh, fresh_documents(4))
         await searches(client, count=20)
         engine_turn(engine, fresh_documents(2), batch)
-        pairs, idle, busy = [], [], []
         for _ in range(rounds):
-            documents = fresh_documents(count, parts)
-            pairs.append((engine_turn(engine, documents, batch), await mesh_turn(client, mesh, documents)))
+            for parts in lengths:
+                documents = fresh_documents(samples // parts, parts)
+                pairs[parts].append((engine_turn(engine, documents, batch), await mesh_turn(client, mesh, documents)))
             idle += await searches(client, count=100)
-            busy += await searched_meanwhile(client, mesh, fresh_documents(count, parts))
-    print(f"\n{'ingest':<34}{'chunks/s':>10}{'CPU ms/chunk':>14}{'ratio':>8}")
-    for name, turns in (("engine in this process", [a for a, _ in pairs]), ("through the mesh", [b for _, b in pairs])):
+            busy += await searched_meanwhile(client, mesh, fresh_documents(samples))
+    for parts in lengths:
+        print_rates(f"ingest, documents of about {10 * parts} passages", pairs[parts])
+    batch_ms = EmbeddingSettings().embedding_bulk_ms
+    print(f"\n{'search, one at a time':<44}{'searches':>10}{'p50 ms':>10}{'p99 ms':>10}")
+    for name, times in (("idle", idle), ("while documents are ingested", busy)):
+        print(f"{name:<44}{len(times):>10}{statistics.median(times):>10.1f}{p99(times):>10.1f}")
+    print(f"twice the idle p99 plus one batch of {batch_ms} ms: {2 * p99(idle) + batch_ms:.0f} ms")
+
+
+def print_rates(title: str, pairs: Pairs) -> None:
+    """Prints medians over the rounds: rates, their ratio in the same round, and whose CPU it is."""
+    print(f"\n{title:<44}{'chunks/s':>10}{'CPU ms/chunk':>14}{'ratio':>8}")
+    engine, mesh = zip(*pairs, strict=True)
+    ratio = statistics.median(ours.chunks_per_s / alone.chunks_per_s for alone, ours in pairs)
+    for name, turns, share in (("engine in this process", engine, 1.0), ("through the mesh", mesh, ratio)):
         rate, cpu = (statistics.median(turn[i] for turn in turns) for i in (0, 1))
-        ratio = statistics.median(b.chunks_per_s / a.chunks_per_s for a, b in pairs) if name.startswith("through") else 1.0
-        print(f"{name:<34}{rate:>10.1f}{cpu:>14.1f}{ratio:>8.2f}")
-    turns = [b for _, b in pairs]
-    spent = {name: statistics.median(turn.cpu_ms_of[name] for turn in turns) for name in turns[0].cpu_ms_of}
-    print(f"\n{'of which':<34}{'CPU ms/chunk':>24}")
+        print(f"{name:<44}{rate:>10.1f}{cpu:>14.1f}{share:>8.2f}")
+    spent = {name: statistics.median(turn.cpu_ms_of[name] for turn in mesh) for name in mesh[0].cpu_ms_of}
     for name in sorted(spent, key=lambda name: -spent[name]):
         if spent[name] >= LEAST_SHOWN_MS:
-            print(f"{name:<34}{spent[name]:>24.1f}")
-    batch_ms = EmbeddingSettings().embedding_bulk_ms
-    allowed = 2 * p99(idle) + batch_ms
-    print(f"\n{'search, one at a time':<34}{'searches':>10}{'p50 ms':>10}{'p99 ms':>10}")
-    for name, times in (("idle", idle), ("while documents are ingested", busy)):
-        print(f"{name:<34}{len(times):>10}{statistics.median(times):>10.1f}{p99(times):>10.1f}")
-    print(f"twice the idle p99 plus one batch of {batch_ms} ms: {allowed:.0f} ms")
+            print(f"{'  of it ' + name:<44}{spent[name]:>24.1f}")
 
 
 def main() -> None:
     """Starts, warms up, measures, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--documents", type=int, default=36)
-    parser.add_argument("--parts", type=int, default=1, help="samples that a document is made of")
+    parser.add_argument("--samples", type=int, default=72, help="of each turn, about ten passages each")
+    parser.add_argument("--parts", type=int, nargs="+", default=[1, 4], help="samples that a document is made of")
     options = parser.parse_args()
     settings = EmbeddingSettings()
     engine = load_onnx_engine(settings.embedding_cache_dir, settings.embedding_threads)
     with running_mesh() as mesh:
-        asyncio.run(measure(mesh, engine, options.rounds, options.documents, options.parts))
+        asyncio.run(measure(mesh, engine, options.rounds, options.samples, options.parts))
 
 
 if __name__ == "__main__":
