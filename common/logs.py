@@ -11,16 +11,18 @@ import sys
 import threading
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from common.secrets import scrub
-from common.settings import wrong_setting
+from common.settings import Settings, wrong_setting
 from common.telemetry import trace_ids
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _OWN = ("malla", "common", "services")
 # At INFO they say what our own line for the call says, once more for each request.
 _TALKATIVE = ("httpx",)
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 class JsonFormatter(logging.Formatter):
@@ -66,6 +68,14 @@ def configure_logging(level: str, libraries: str = "INFO") -> None:
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+def configured(kind: type[SettingsT]) -> SettingsT:
+    """Reads a process's settings and sends its logs where they say. A wrong setting ends it with one line that names it."""
+    configure_logging("INFO")
+    settings = kind()
+    configure_logging(settings.log_level, settings.log_level_libraries)
+    return settings
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -35,6 +36,13 @@ class Settings(BaseSettings):
     log_level_libraries: str = Field(
         default="INFO", description="The same for libraries. At DEBUG they write prompts and documents, though no secret."
     )
+
+    @field_validator("log_level", "log_level_libraries")
+    @classmethod
+    def _check_level(cls, level: str) -> str:
+        if level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return level
 
     @model_validator(mode="after")
     def _hide_secrets(self) -> Self:

@@ -7,13 +7,16 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from common.context._context import Context, current_context
-from common.errors import MissingContextError, UnauthenticatedError
+from common.context._context import COLLECTION_KEY, REQUEST_KEY, SESSION_KEY, Context, current_context
+from common.errors import InvalidArgumentError, MissingContextError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Handler = Callable[[Any, Any, Any], Any]
+
+# What metadata name goes into logs, traces and the ledger; fields of a request have rules of the contract.
+_LONGEST_NAME = 128
 
 
 def with_context(*, tenant: bool = True, collection: bool = False, session: bool = False) -> Callable[[Handler], Handler]:
@@ -30,6 +33,7 @@ def with_context(*, tenant: bool = True, collection: bool = False, session: bool
     Raises:
         UnauthenticatedError: No tenant.
         MissingContextError: No collection or session although required.
+        InvalidArgumentError: A name in the metadata is too long.
     """
     required = [name for name, wanted in (("collection", collection), ("session", session)) if wanted]
 
@@ -64,6 +68,9 @@ def _checked(ctx: Context, request: Any, tenant: bool, required: list[str]) -> C
     # A field of the request is what the caller works on; metadata says it only for calls without such a field.
     ctx.collection_id = getattr(request, "collection_id", "") or ctx.collection_id
     ctx.session_id = getattr(request, "session_id", "") or ctx.session_id
+    named = ((COLLECTION_KEY, ctx.collection_id), (SESSION_KEY, ctx.session_id), (REQUEST_KEY, ctx.request_id))
+    if too_long := [key for key, value in named if len(value) > _LONGEST_NAME]:
+        raise InvalidArgumentError([(key, f"must be at most {_LONGEST_NAME} characters") for key in too_long])
     missing = [name for name in required if not getattr(ctx, f"{name}_id")]
     if missing:
         raise MissingContextError(missing)

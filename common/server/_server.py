@@ -16,7 +16,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.channel import KEEPALIVE_OPTIONS
-from common.logs import configure_logging
 from common.server._audit import AuditSettings, AuditTrail
 from common.server._interceptors import CallInterceptor
 from common.server._mesh_key import MeshKey
@@ -71,7 +70,6 @@ def run_server(name: str, settings: ServerSettings, compose: Composition) -> Non
         settings: Where to listen and within what limits.
         compose: Opens the server's adapters and yields its services; closed after the last call has ended.
     """
-    configure_logging(settings.log_level, settings.log_level_libraries)
     with running(name), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(name, settings, compose))
 

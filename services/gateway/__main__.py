@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.logs import configure_logging
+from common.logs import configured
 from common.telemetry import running
 from services.gateway.bootstrap import build_app
 from services.gateway.chat import ChatSockets
@@ -12,8 +12,7 @@ from services.gateway.settings import GatewaySettings
 
 def main() -> None:
     """Serves until SIGTERM."""
-    settings = GatewaySettings()
-    configure_logging(settings.log_level, settings.log_level_libraries)
+    settings = configured(GatewaySettings)
     with running("gateway"):
         chat = ChatSockets(settings)
         serve(build_app(chat=chat), settings, chat.drain)

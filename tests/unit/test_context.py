@@ -11,7 +11,7 @@ from malla.ingestion.v1 import ingestion_pb2
 
 from common.channel import call_options
 from common.context import Context, Tier, current_context, with_context
-from common.errors import DeadlineError, MissingContextError, UnauthenticatedError
+from common.errors import DeadlineError, InvalidArgumentError, MissingContextError, UnauthenticatedError
 from tests.fakes.calls import metadata, refused
 from tests.fakes.shapes import answer_of, call, shapes
 
@@ -143,6 +143,14 @@ async def test_missing_parts_are_named(pairs, missing):
         await Servicer().strict(ingestion_pb2.GetCollectionRequest(), Rpc(pairs))
     assert refused.value.details == {"parts": missing}
     assert all(part in refused.value.message for part in missing)
+
+
+@pytest.mark.parametrize("name", ["collection_id", "session_id", "request_id"])
+async def test_a_name_in_the_metadata_has_a_length(name):
+    await Servicer().anyone(REQUEST, Rpc(metadata(**{name: "n" * 128})))
+    with pytest.raises(InvalidArgumentError) as refused:
+        await Servicer().anyone(REQUEST, Rpc(metadata(**{name: "n" * 129})))
+    assert "must be at most 128 characters" in str(refused.value.details)
 
 
 async def test_a_field_of_the_request_goes_before_metadata():
