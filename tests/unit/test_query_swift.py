@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.query.adapters import swift as swift_folders
+from services.query.adapters import tantivy_index
 from services.query.adapters.swift import bytes_in, swift_root
 from services.query.adapters.tantivy_index import TantivyIndex
 from services.query.ports import Text
@@ -99,3 +100,18 @@ def test_a_folder_in_memory_is_used_only_where_it_is_ours_and_has_room(tmp_path,
     assert swift_root() is None
     room.setattr(swift_folders, "_MEMORY", tmp_path / f"none-{os.getpid()}")
     assert swift_root() is None
+
+
+def test_an_index_of_many_commits_is_opened_anew_and_searches_find_the_same(folders, room):
+    room.setattr(tantivy_index, "_COMMITS_OPEN", 3)
+    disk, swift = folders
+    index = TantivyIndex("es", disk, swift)
+    first = index._index
+    for number in range(1, 9):
+        found = index.search("luces rojas", 5, None)
+        commit = index.stage({number: text(f"la luz roja {number}")}, [number - 2] if number > 2 else [])
+        assert index.search("luces rojas", 5, None) == found  # searches see no change before the commit
+        commit()
+        assert sorted(index.search("luces rojas", 5, None)) == [one for one in (number - 1, number) if one]
+        assert index.rows([number]) == {number: f"la luz roja {number}".encode()}
+    assert index._index is not first  # which remembers each file of each commit

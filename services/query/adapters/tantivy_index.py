@@ -53,6 +53,8 @@ _OPEN_BYTES = 500_000
 # Rows lie packed in blocks; of each segment so much stays unpacked in memory.
 _ROW_BYTES, _UNPACKED_BYTES = 1000, 1_600_000
 _STEP_BYTES = 1 << 18
+# An open index remembers every file that it ever mapped: 1.3 KB a commit.
+_COMMITS_OPEN = 2000
 # Up to so many keys, a filter is a part of the query: as a list of terms, which takes 0.5 s for 600,000.
 _LISTED_MOST = 20_000
 
@@ -81,6 +83,7 @@ class TantivyIndex:
             builder.add_text_field(name, tokenizer_name=name, index_option="freq")
         self._schema = builder.build()
         self._index = self._opened()
+        self._commits = 0
         self._written = 0
         self._merging: threading.Thread | None = None
 
@@ -106,6 +109,7 @@ class TantivyIndex:
         """Writes texts and removals; searches see them when the returned function was called."""
         self._settle()
         self._outgrow()
+        self._forget_files()
         writer = self._index.writer(_MANY_WRITER_BYTES if len(add) > _MANY_TEXTS else _WRITER_BYTES, 1)
         for key in remove:
             # Not by term: that takes a number for a signed one, and finds nothing in an unsigned field.
@@ -156,6 +160,12 @@ class TantivyIndex:
         self._folder, self._swift_bytes = self._home, 0
         self._index = self._opened()
         shutil.rmtree(swift, ignore_errors=True)
+
+    def _forget_files(self) -> None:
+        """Opens the index anew, now and then; searches that run go on in the one they have."""
+        self._commits += 1
+        if self._folder is not None and self._commits % _COMMITS_OPEN == 0:
+            self._index = self._opened()
 
     def rows(self, keys: Sequence[int]) -> Mapping[int, bytes]:
         """Returns the rows of the texts with these keys that are there."""
