@@ -77,6 +77,13 @@ def test_the_embedded_database_is_needed_by_those_that_keep_things(tmp_path):
     assert specs["embedding"].needs == ()
 
 
+def test_servers_hold_little_memory_that_they_do_not_use_unless_they_are_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    assert {spec.name: spec for spec in make(tmp_path).specs()}["query"].env["MALLOC_ARENA_MAX"] == "2"
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "8")
+    assert {spec.name: spec for spec in make(tmp_path).specs()}["query"].env["MALLOC_ARENA_MAX"] == "8"
+
+
 def test_no_secret_is_on_a_command_line(tmp_path):
     plan = make(tmp_path, settings=CliSettings(mongodb_uri="mongodb://ana:hunter2@db.example:27017"))
     assert not [spec.name for spec in plan.specs() if "hunter2" in " ".join(spec.command)]
