@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.channel import KEEPALIVE_OPTIONS
+from common.garbage import keep_for_good
 from common.server._audit import AuditSettings, AuditTrail
 from common.server._interceptors import CallInterceptor
 from common.server._mesh_key import MeshKey
@@ -82,6 +83,7 @@ async def _run(name: str, settings: ServerSettings, compose: Composition) -> Non
     async with compose() as services, serving(settings, services) as address:
         log.info("serving", extra={"server": name, "address": address})
         MeshKey(settings.mesh_secret()).warn_if_open()
+        keep_for_good()
         await stop.wait()
         log.info("draining", extra={"server": name, "grace_s": settings.drain_grace_s})
 

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from common.garbage import keep_for_good
 from common.server import MeshKey
 from services.gateway.lingering import LingeringWebSocket
 from services.gateway.mesh_tls import secured
@@ -34,6 +35,7 @@ def serve(app: ASGIApp, settings: GatewaySettings, drain: Drain) -> None:
         host, port = listener.getsockname()[:2]
         _LOG.info("gateway listens", extra={"host": host, "port": port})
         MeshKey(settings.mesh_secret()).warn_if_open()
+        keep_for_good()
         DrainingServer(server_config(app, settings), drain, settings.drain_grace_s).run(sockets=[listener])
 
 
