@@ -66,7 +66,8 @@ class ChatCalls(Calls):
     ) -> AsyncGenerator[ChatEvent, None]:
         """Answers as `chat` does, event by event. Leaving the iteration stops the model; what it said until then is stored.
 
-        A failure before the first event is raised; a later one is the event `error` that the stream ends in.
+        A failure before the first event is raised; a later one is the event `error` that the stream ends in. A connection that
+        breaks is raised whenever it does: an iteration that ends has given `done` or `error`.
         """
         request = _request(id_agente, session_id, mensaje, options)
         async with aclosing(answer_events(self._caller.stream(self._chat.StreamChat, request, timeout_s))) as events:

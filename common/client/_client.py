@@ -15,6 +15,7 @@ from common.client._jobs import JobCalls
 from common.client._queries import QueryCalls
 from common.client._usage import UsageCalls
 from common.context import Context
+from common.errors import InvalidArgumentError
 
 
 class MallaClient(AgentCalls, ChatCalls, CollectionCalls, ConversationCalls, DocumentCalls, JobCalls, QueryCalls, UsageCalls):
@@ -29,12 +30,17 @@ class MallaClient(AgentCalls, ChatCalls, CollectionCalls, ConversationCalls, Doc
 
     Args:
         address: "host:port" of the edge, or of the mesh listener.
-        token: For the edge. Empty inside the mesh.
+        token: For the edge, as it was read: white space around it is not part of it. Empty inside the mesh.
         tls: Whether the edge speaks TLS.
         ctx: Inside the mesh: for whom calls are made, and until when.
+
+    Raises InvalidArgumentError for a token that no header can carry.
     """
 
     def __init__(self, address: str, token: str = "", *, tls: bool = False, ctx: Context | None = None) -> None:
+        token = token.strip()
+        if not (token.isascii() and token.isprintable()):
+            raise InvalidArgumentError([("token", "must be as `malla token create` printed it")])  # never quoted
         self._channel = open_channel(address, tls=tls)
         super().__init__(Caller(self._channel, token, ctx))
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any
 
-from common.errors import MallaError
+from common.client._caller import DEPENDENCY
+from common.errors import MallaError, UnavailableError
 from common.models import ChatEvent
 from common.protobuf import from_message
 
@@ -18,6 +19,8 @@ async def answer_events(messages: AsyncGenerator[Any, None]) -> AsyncGenerator[C
     """Yields the events up to the last one, which is told once the call has ended: a reader may leave with it.
 
     Else an answered call would be cancelled, and stand so in the audit log. The status behind an `error` says the same again.
+
+    Raises UnavailableError for a stream that ends before its last event: half an answer is never taken for a whole one.
     """
     async with aclosing(messages):
         async for message in messages:
@@ -29,3 +32,4 @@ async def answer_events(messages: AsyncGenerator[Any, None]) -> AsyncGenerator[C
                 yield event
                 return
             yield event
+    raise UnavailableError(DEPENDENCY, "The stream ended before its last event, so the answer is not whole. Ask again.")

@@ -12,7 +12,7 @@ from malla.ingestion.v1 import ingestion_pb2, ingestion_pb2_grpc
 from malla.query.v1 import index_pb2, index_pb2_grpc, query_pb2, query_pb2_grpc
 
 from common.channel import call_options, open_channel
-from common.client._caller import DEADLINE_S, DEPENDENCY
+from common.client._caller import DEADLINE_S, DEPENDENCY, keyed
 from common.client._options import QueryOptions, SearchOptions, request_of
 from common.context import Context
 from common.models import (
@@ -76,6 +76,7 @@ class InternalClient:
     ) -> InternalSearchResponse:
         """Finds the passages that fit a query, best first."""
         request = request_of(query_pb2.SearchRequest, {"collection_id": collection_id, "query": query, **options})
+        request.request_id = keyed(request.request_id)
         return await self._call(InternalSearchResponse, self._query.InternalSearch, request, ctx, timeout_s)
 
     async def internal_query(

@@ -103,11 +103,10 @@ class JobCalls(Calls):
             try:
                 job = await self._last_seen(job_id, left, hear)
             except MallaError as error:
-                if error.code is Code.DEADLINE_EXCEEDED:
-                    continue  # of this watch; the loop knows whether it is ours too
-                patience_ends = patience_ends or time.monotonic() + _SILENCE_S
-                if error.code not in _PASSING or time.monotonic() > patience_ends:
-                    raise
+                if error.code is not Code.DEADLINE_EXCEEDED:  # of this watch; the loop knows whether it is ours too
+                    patience_ends = patience_ends or time.monotonic() + _SILENCE_S
+                    if error.code not in _PASSING or time.monotonic() > patience_ends:
+                        raise
             else:
                 if job is not None and job.state.is_final:
                     return job

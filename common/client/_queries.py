@@ -24,6 +24,7 @@ class QueryCalls(Calls):
     ) -> SearchResponse:
         """Finds the passages that fit a query, best first."""
         request = request_of(pb.SearchRequest, {"collection_id": collection_id, "query": query, **options})
+        request.request_id = keyed(request.request_id)
         return from_message(SearchResponse, await self._caller.unary(self._query.Search, request, timeout_s))
 
     async def query(
@@ -38,7 +39,8 @@ class QueryCalls(Calls):
     ) -> AsyncGenerator[ChatEvent, None]:
         """Answers as `query` does, event by event. Leaving the iteration stops the answer.
 
-        A failure before the first event is raised; a later one is the event `error` that the stream ends in.
+        A failure before the first event is raised; a later one is the event `error` that the stream ends in. A connection that
+        breaks is raised whenever it does: an iteration that ends has given `done` or `error`.
         """
         request = request_of(pb.QueryRequest, {"collection_id": collection_id, "query": query, **options})
         async with aclosing(answer_events(self._caller.stream(self._query.StreamQuery, request, timeout_s))) as events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -50,9 +50,9 @@ class Upload:
 async def send(caller: Caller, method: Callable[..., Any], upload: Upload, timeout_s: float) -> pb.DocumentUploadResponse:
     """Sends an upload. Raises OSError if the file cannot be read, MallaError if the server refuses it."""
     for attempt in range(1, _ATTEMPTS + 1):
+        messages = upload.messages()
         try:
-            async with aclosing(upload.messages()) as messages:
-                return cast("pb.DocumentUploadResponse", await caller.unary(method, messages, timeout_s))
+            return cast("pb.DocumentUploadResponse", await caller.unary(method, messages, timeout_s))
         except asyncio.CancelledError:
             if upload.failure is not None:
                 raise upload.failure from None
@@ -60,6 +60,10 @@ async def send(caller: Caller, method: Callable[..., Any], upload: Upload, timeo
         except MallaError as error:
             if attempt == _ATTEMPTS or not _lost_its_status(error):
                 raise
+        finally:
+            # A call may end while gRPC's own task still reads a piece: that task finds the call ended, and lets go of the file.
+            with suppress(RuntimeError):
+                await messages.aclose()
     raise AssertionError("unreachable")
 
 

@@ -19,7 +19,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._opened_at = 0.0
-        self._probing = False
+        self._probe: object | None = None
 
     @property
     def open(self) -> bool:
@@ -29,13 +29,12 @@ class Breaker:
     def succeeded(self) -> None:
         """Notes that the provider answers."""
         self._failures = 0
+        self._probe = None  # it told what it was made for; its answer may go on for minutes
 
     @contextmanager
     def call(self, model: str) -> Iterator[None]:
         """Runs one call and learns from how it fails. Raises LlmUnavailableError at once while the breaker is open."""
-        probe = self.open
-        if probe:
-            self._admit(model)
+        probe = self._admitted(model) if self.open else None
         try:
             yield
         except LlmError as error:
@@ -46,16 +45,17 @@ class Breaker:
                 self.succeeded()  # It refused, so it lives.
             raise
         finally:
-            if probe:
-                self._probing = False
+            if probe is not None and probe is self._probe:
+                self._probe = None
 
-    def _admit(self, model: str) -> None:
+    def _admitted(self, model: str) -> object:
         wait_s = self._opened_at + self._open_s - self._clock()
-        if wait_s > 0 or self._probing:
+        if wait_s > 0 or self._probe is not None:
             raise LlmUnavailableError(
                 "has failed several times in a row and is left alone for a while",
                 provider=self._provider,
                 model=model,
                 retry_after_s=max(wait_s, 0.1),
             )
-        self._probing = True
+        self._probe = object()
+        return self._probe

@@ -69,7 +69,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     date = email.utils.parsedate_tz(headers.get("retry-after", ""))
     if date is None:
         return None
-    return min(max(0.0, email.utils.mktime_tz(date) - time.time()), _LONGEST_RETRY_AFTER_S)
+    try:
+        until = email.utils.mktime_tz(date)
+    except (ValueError, OverflowError):  # it reads as a date, and no calendar has it
+        return None
+    return min(max(0.0, until - time.time()), _LONGEST_RETRY_AFTER_S)
 
 
 def _said(body: Any) -> tuple[set[str], str]:

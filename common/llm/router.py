@@ -75,6 +75,9 @@ class LlmRouter:
         first: LlmError | None = None
         for chain in self._routes.chains(request.model):
             for choice in chain:
+                # The one asked for was looked at by who asks; a caller of a lower tier gets no better model because it fails.
+                if first is not None and request.allows is not None and not request.allows(choice.provider, choice.model):
+                    continue
                 begun = False
                 try:
                     async with aclosing(self._asked(choice, request)) as pieces:

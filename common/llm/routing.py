@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from common.llm.groq_models import groq_id, is_groq_model, successors
+from common.llm.groq_models import GROQ_MODELS, groq_id, is_groq_model, successors
 from common.llm.settings import LlmSettings
 
 _GONE_FOR_S = 600.0
@@ -76,8 +76,12 @@ class Routes:
         return self.default[0] or "groq", wanted
 
     def gone(self, choice: Choice) -> None:
-        """Notes that a provider no longer has a model: for a while its successor is asked at once."""
-        self._gone[choice.provider, choice.model] = self._clock() + _GONE_FOR_S
+        """Notes that a provider no longer has a model: for a while its successor is asked at once.
+
+        Only of those in the table, which alone have successors: callers may name as many others as they like.
+        """
+        if choice.provider == "groq" and choice.model in GROQ_MODELS:
+            self._gone[choice.provider, choice.model] = self._clock() + _GONE_FOR_S
 
     def _chain(self, provider: str, model: str, instead: str) -> list[Choice]:
         names = successors(model) if provider == "groq" else [model]

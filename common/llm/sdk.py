@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from common.llm.body import ReadBody, read_body
-from common.llm.errors import LlmError, LlmTimeoutError, LlmUnavailableError
+from common.llm.errors import LlmError, LlmKeyRejectedError, LlmTimeoutError, LlmUnavailableError
 from common.llm.failures import failure_of, reported_failure
 from common.llm.sse import BrokenStreamError, ChunkReader, ReportedError
 from common.llm.types import Generation, GenerationEnd, ModelInfo
@@ -84,8 +84,7 @@ class SdkProvider:
             with self._failures(request.model), self._silence(request.model, reader, watchdog):
                 body = await self._body(request, connection, watchdog)
                 while not reader.done:
-                    with watchdog.waiting():
-                        chunk = await body()
+                    chunk = await self._next(body, watchdog, reader)
                     if not chunk:
                         break
                     before = reader.alive
@@ -102,7 +101,7 @@ class SdkProvider:
                 if room >= 0:
                     if not reader.complete:
                         raise self._down("cut the answer short", request.model)
-                    await _read_out(body)
+                    await self._read_out(body)
         if room < 0:
             _log.warning("%s did not end its answer and was ended", self.name, extra={"model": request.model})
         yield GenerationEnd(
@@ -119,6 +118,23 @@ class SdkProvider:
         except TimeoutError:
             waiting_for = "next token" if reader.alive else "first token"
             raise LlmTimeoutError(waiting_for, watchdog.limit_s, provider=self.name, model=model) from None
+
+    async def _next(self, body: ReadBody, watchdog: Watchdog, reader: ChunkReader) -> bytes:
+        """Returns what has come; nothing at the end, and where a stream that said it ends breaks off: no text is missing."""
+        sdk: Any = self._sdk
+        try:
+            with watchdog.waiting():
+                return await body()
+        except (*sdk.transport_errors, OSError):  # TimeoutError is an OSError
+            if not reader.complete:
+                raise
+            return b""
+
+    async def _read_out(self, body: ReadBody) -> None:
+        with suppress(OSError, *self._sdk.transport_errors):
+            async with asyncio.timeout(_BODY_END_S):
+                while await body():
+                    pass
 
     async def _body(self, request: Generation, connection: AsyncExitStack, watchdog: Watchdog) -> ReadBody:
         with watchdog.waiting():
@@ -167,9 +183,11 @@ class SdkProvider:
             try:
                 async with asyncio.timeout(self._limits.first_token_s):
                     page = await self._sdk.client.models.list()
+                return [_model_info(model.to_dict(), self.name) for model in page.data]
             except TimeoutError:
                 raise LlmTimeoutError("list of models", self._limits.first_token_s, provider=self.name) from None
-        return [_model_info(model.to_dict(), self.name) for model in page.data]
+            except (AttributeError, LookupError, TypeError, ValueError):  # the SDK hands over whatever JSON came
+                raise self._down("sent a list of models that cannot be read", "") from None
 
     async def check_key(self) -> None:
         """Asks for the list of models, which costs no tokens."""
@@ -197,6 +215,10 @@ class SdkProvider:
             raise failure_of(answer.status_code, answer.body, headers, provider=self.name, model=model) from None
         except sdk.connection_error:
             raise self._down("cannot be reached", model) from None
+        except UnicodeEncodeError as error:
+            if error.encoding != "ascii":
+                raise
+            raise LlmKeyRejectedError(provider=self.name, model=model) from None  # a header cannot carry it: the key it is
         except (*sdk.transport_errors, OSError):
             raise self._down("cut the connection", model) from None
 
@@ -208,15 +230,6 @@ def _is_unsent(error: BaseException | None, kinds: tuple[type[Exception], ...]) 
     while error is not None and not isinstance(error, kinds):
         error = error.__cause__
     return error is not None
-
-
-async def _read_out(body: ReadBody) -> None:
-    try:
-        async with asyncio.timeout(_BODY_END_S):
-            while await body():
-                pass
-    except TimeoutError:
-        pass
 
 
 def _model_info(row: dict[str, Any], provider: str) -> ModelInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,12 +26,14 @@ class Generation:
         messages: The prompt, oldest first.
         temperature: 0 to 2; None for the configured one.
         max_tokens: The longest answer in tokens; 0 for the configured limit.
+        allows: Whether a provider's model may answer in place of the one asked for, where that fails; None for any.
     """
 
     model: str
     messages: Sequence[Message]
     temperature: float | None = None
     max_tokens: int = 0
+    allows: Callable[[str, str], bool] | None = None
 
 
 @dataclass(frozen=True)

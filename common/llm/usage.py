@@ -12,6 +12,8 @@ from common.models import TokenUsage
 _BYTES_PER_TOKEN = 3.7
 # Role and separators.
 _TOKENS_PER_MESSAGE = 4
+# What the contract's numbers hold: a count beyond them would fail the answer it belongs to, one below 0 give a budget back.
+_MOST_TOKENS = 2**31 - 1
 
 
 def estimate_tokens(text: str) -> int:
@@ -30,10 +32,12 @@ def estimated_usage(provider: str, model: str, messages: Sequence[Message], answ
 
 
 def counted_usage(provider: str, model: str, counts: Mapping[str, Any]) -> TokenUsage:
-    """Returns the usage a provider sent. Raises TypeError or ValueError where it is none."""
-    cached = (counts.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    """Returns the usage a provider sent. Raises TypeError or ValueError where it is none, as where its numbers cannot be."""
+    cached = int((counts.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
     usage = _usage(provider, model, int(counts["prompt_tokens"]), int(counts.get("completion_tokens") or 0))
-    usage.cached_tokens = int(cached)
+    if not (0 <= cached <= usage.input_tokens and usage.output_tokens >= 0 and usage.total_tokens <= _MOST_TOKENS):
+        raise ValueError("counts of tokens that no generation has")
+    usage.cached_tokens = cached
     return usage
 
 

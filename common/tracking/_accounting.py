@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from common import tasks
@@ -24,6 +25,7 @@ from common.tracking._prices import PriceList
 from common.tracking._reading import Reading
 from common.tracking._settings import TrackingSettings
 from common.tracking._share import LeaseRules, Share
+from common.tracking._storable import plain, storable
 from common.tracking._track import use_accounting
 from common.tracking._types import (
     DAY,
@@ -90,11 +92,15 @@ class Accounting:
         charges nothing and answers with its first row; while the database is away, with the first one since. A caller that is
         cancelled is told so after the rows are durable.
 
-        Raises ValueError for no tenant or an unknown token type or operation, OSError where neither the database nor the disk
-        takes the rows.
+        Raises ValueError for no tenant, an unknown token type or operation, or what cannot be stored: nothing is written then,
+        and the reservations are given back. Raises OSError where neither the database nor the disk takes the rows.
         """
         reservations = [reservation] if isinstance(reservation, Reservation) else list(reservation or ())
-        drafts = [self._draft(entry, ctx) for entry in entries]
+        try:
+            drafts = [self._draft(entry, ctx) for entry in entries]
+        except ValueError:
+            self._end(reservations)
+            raise
         if not drafts:
             self._end(reservations)
             return []
@@ -183,12 +189,12 @@ class Accounting:
             session_id=entry.session_id or ctx.session_id,
             agent_id=entry.agent_id,
             request_id=entry.request_id or ctx.request_id,
-            metadata=dict(entry.metadata),
+            metadata=plain(entry.metadata),
             created_at=now,
             day=period_of(now, DAY),
             position=f"{now:013d}-{uuid.uuid4().hex[:12]}",
         )
-        return Draft(row, budgeted=bool(self._limits(ctx, entry.token_type)))
+        return Draft(storable(row), budgeted=bool(self._limits(ctx, entry.token_type)))
 
     def _end(self, reservations: Iterable[Reservation]) -> None:
         for reservation in reservations:
@@ -219,12 +225,18 @@ class Accounting:
 
     async def _adopt(self) -> None:
         """Brings home what dead servers left."""
+        folder = self._settings.outbox_dir.expanduser()
         while True:
-            for outbox in await asyncio.to_thread(Outbox.adopt, self._settings.outbox_dir.expanduser()):
-                try:
-                    count = await _until_done(lambda outbox=outbox: self._ledger.bring_home(outbox))
-                    log.info("%d rows of usage from %s are in the ledger now", count, outbox.path.name)
-                finally:
+            found: list[Outbox] = []
+            try:
+                # To its end also where it is cancelled: a file that nobody closes stays locked as long as the process lives.
+                await tasks.finished(asyncio.to_thread(_adopt_into, found, folder))
+                while found:
+                    count = await _until_done(lambda outbox=found[0]: self._ledger.bring_home(outbox))
+                    log.info("%d rows of usage from %s are in the ledger now", count, found[0].path.name)
+                    found.pop(0).close()
+            finally:
+                for outbox in found:
                     outbox.close()
             await asyncio.sleep(min(_ADOPT_S, self._settings.budget_lease_s))
 
@@ -238,6 +250,10 @@ class Accounting:
             if late:
                 log.warning("%d budgets were not given back in time: their leases end by themselves", len(late))
             await tasks.stop(late)
+
+
+def _adopt_into(found: list[Outbox], folder: Path) -> None:
+    found += Outbox.adopt(folder)
 
 
 async def _until_done(work: Any) -> Any:
@@ -263,8 +279,10 @@ async def open_accounting(
     On exit what was committed is durable and what this server held of the budgets is given back. `tiers` are read from the
     environment where left out. Raises OSError where the outbox cannot be opened.
     """
-    outbox = await asyncio.to_thread(Outbox.create, settings.outbox_dir.expanduser(), server)
+    folder, opened = settings.outbox_dir.expanduser(), list[Outbox]()
     try:
+        await tasks.finished(asyncio.to_thread(lambda: opened.append(Outbox.create(folder, server))))
+        outbox = opened[0]
         accounting = Accounting(settings, store, tiers or TierSettings(), outbox)
         observe_accounting(lambda: outbox.size, lambda: accounting._calls)
         work = (accounting._keep_house(), accounting._drain(), accounting._adopt())
@@ -276,4 +294,5 @@ async def open_accounting(
             await tasks.stop(background)
             await accounting._close()
     finally:
-        outbox.close()
+        for outbox in opened:
+            outbox.close()

@@ -52,9 +52,16 @@ class Outbox:
 
     @classmethod
     def adopt(cls, folder: Path) -> list[Outbox]:
-        """Opens the files of dead servers."""
-        found = (cls._locked(path, 0) for path in sorted(folder.glob(f"*{_SUFFIX}")))
-        return [outbox for outbox in found if outbox]
+        """Opens the files of dead servers. One that cannot be opened keeps none of the others from it."""
+        found = []
+        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+            try:
+                outbox = cls._locked(path, 0)
+            except OSError as error:
+                log.warning("usage in %s cannot be brought home: %s", path, error.strerror)
+            else:
+                found += [outbox] if outbox else []
+        return found
 
     @classmethod
     def _locked(cls, path: Path, flags: int) -> Outbox | None:

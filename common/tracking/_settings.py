@@ -12,7 +12,7 @@ from common.settings import Settings
 class Price(BaseModel):
     """US dollars per million tokens. Cached input costs what other input costs where nothing else is said."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     input: float = Field(default=0.0, ge=0)
     output: float = Field(default=0.0, ge=0)

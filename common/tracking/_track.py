@@ -53,10 +53,10 @@ async def track_token_usage(
         model: As the provider knows it; `provider/model` names the provider too.
         idempotency_key: Counts once in its tenant. Without one a new one is made: then a retry counts again.
         metadata: provider, stage, estimated, session_id, agent_id, request_id and tier are understood; the rest is
-            kept as it is.
+            kept as it is, values that JSON has no form for as text.
 
-    Raises ValueError for no tenant or an unknown token type or operation, OSError where neither the database nor the disk takes
-    the row.
+    Raises ValueError for no tenant, an unknown token type or operation, or what cannot be stored, as counts below 0; OSError
+    where neither the database nor the disk takes the row.
     """
     facts = dict(metadata or {})
     ctx = _context(tenant_id, facts)

@@ -29,7 +29,7 @@ class Act:
         usage: How often to send the usage: "usage" (as OpenAI), "x_groq" (as Groq), "both" or "never".
         one_write: All events in one write of the socket.
         pause_s: Between two events.
-        hang: "headers", "first" or "next": says nothing more from there on.
+        hang: "headers", "first", "next" or "end" (of the body): says nothing more from there on.
         cut_after: Drops the connection after so many deltas.
         raw: Bytes to send in place of the events.
         split: Sends the body byte by byte so that events and characters are cut apart.
@@ -73,6 +73,7 @@ class Upstream:
             {"id": "llama-3.1-8b-instant", "object": "model", "created": 1, "owned_by": "Meta"}
         ]
         self.models_status = 200
+        self.list_of_models: Any = ...  # what is answered in place of a list of `models`
         self.missing: set[str] = set()
         self.connections = 0
         self._acts: deque[Act] = deque()
@@ -123,7 +124,8 @@ class Upstream:
         seen = Seen(head.split()[1], headers, json.loads(data) if data else {})
         self.seen.append(seen)
         if seen.path.endswith("/models"):
-            _whole(writer, self.models_status, {}, {"object": "list", "data": self.models})
+            listed = {"object": "list", "data": self.models} if self.list_of_models is ... else self.list_of_models
+            _whole(writer, self.models_status, {}, listed)
             return True
         if seen.body.get("model") in self.missing:
             _whole(writer, 404, {}, {"error": {"message": "The model does not exist", "code": "model_not_found"}})
@@ -173,6 +175,8 @@ async def _tell(act: Act, seen: Seen, writer: asyncio.StreamWriter) -> bool:
         await writer.drain()
         if act.pause_s:
             await asyncio.sleep(act.pause_s)
+    if act.hang == "end":
+        await asyncio.Event().wait()
     writer.write(b"0\r\n\r\n")
     await writer.drain()
     return True

@@ -135,10 +135,14 @@ class Query:
     def __init__(self):
         self.cancelled = asyncio.Event()
         self.seen = []
+        self.lost_answers = 0  # of searches: they were made, and billed
 
     @with_context(collection=True)
     async def Search(self, request, ctx):
         self.seen.append(request)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise UnavailableError("query server")
         return query_pb2.SearchResponse(results=[query_pb2.SearchResult(document_id="a.md", score=1.5)], seq=3)
 
     @with_context(collection=True)
@@ -154,6 +158,8 @@ class Query:
             if request.query == "break":
                 yield event_pb2.ChatEvent(sequence=3, error=event_pb2.StreamError(type="OVERLOADED"))
                 raise OverloadedError("answer", retry_after_s=1.0)
+            if request.query == "half":
+                return
             if request.query == "long":
                 await asyncio.sleep(60)
             yield event_pb2.ChatEvent(sequence=3, done=event_pb2.Done(answer="$499"))
@@ -163,6 +169,10 @@ class Query:
 
     @with_context()
     async def InternalSearch(self, request, ctx):
+        self.seen.append(request)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise UnavailableError("query server")
         ctx.add_metric("tier", ctx.tier.value)
         raise NotFoundError("collection", request.collection_id, "Create it.")
 

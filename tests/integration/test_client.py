@@ -274,3 +274,28 @@ async def test_otherwise_a_failure_is_raised(address):
         with pytest.raises(MallaError) as failure:
             await mesh.internal_search(CTX, "nope", "¿?")
     assert failure.value.reason == "COLLECTION_NOT_FOUND"
+
+
+async def test_a_stream_that_ends_before_its_last_event_is_a_failure(malla):
+    events = []
+    with pytest.raises(UnavailableError, match="not whole"):
+        async for event in malla.stream_query("manual", "half"):
+            events.append(event)
+    assert events[-1].delta.text == "$499"
+
+
+async def test_a_search_that_the_channel_makes_again_is_billed_once(malla, address, query):
+    query.lost_answers = 2
+    await malla.search("manual", "¿?")
+    assert len({request.request_id for request in query.seen}) == 1
+    await malla.search("manual", "¿?")
+    await malla.search("manual", "¿?", request_id="own")
+    first, _, _, second, own = (request.request_id for request in query.seen)
+    assert (bool(first), first != second, own) == (True, True, "own")
+    query.seen.clear()
+    query.lost_answers = 2
+    async with InternalClient(address, raise_on_error=False) as mesh:
+        await mesh.internal_search(CTX, "manual", "¿?")
+    assert len(query.seen) == 3
+    assert len({request.request_id or None for request in query.seen}) == 1
+    assert query.seen[0].request_id

@@ -139,6 +139,42 @@ async def test_an_answer_cut_short_is_an_error_and_never_tried_again(upstream: U
     assert len(upstream.chats) == 1
 
 
+@pytest.mark.parametrize(
+    ("act", "estimated"),
+    [
+        (Act(hang="end", done=False), False),
+        (Act(hang="end", done=False, usage="never"), True),
+        (Act(cut_after=4, pause_s=0.02), True),
+        (Act(cut_after=5, pause_s=0.02), False),
+    ],
+    ids=["silent", "silent without usage", "cut before its usage", "cut after its usage"],
+)
+async def test_an_answer_that_said_it_ends_is_whole_whatever_comes_then(upstream: Upstream, act: Act, estimated: bool) -> None:
+    upstream.then(act)
+    async with LlmRouter(settings_for(upstream, llm_idle_timeout_s=0.2)) as router:
+        deltas, end = await told(router.stream(ask()))
+    assert "".join(deltas) == TEXT
+    assert (end.finish_reason, end.usage.estimated) == ("stop", estimated)
+
+
+async def test_counts_that_cannot_be_are_estimated(upstream: Upstream) -> None:
+    counts = b'data: {"choices":[{"delta":{"content":"hola"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1e30}}\n\n'
+    upstream.then(Act(raw=counts))
+    async with LlmRouter(settings_for(upstream)) as router:
+        _, end = await told(router.stream(ask()))
+    assert end.usage.estimated
+    assert 0 < end.usage.total_tokens < 100
+
+
+async def test_a_key_that_no_header_can_carry_is_told_as_such_and_not_shown(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = await failure(upstream, groq_api_key="\u201cpasted\u201d")
+    assert type(error) is LlmKeyRejectedError
+    assert "Set GROQ_API_KEY" in error.message
+    assert "pasted" not in caplog.text + "".join(traceback.format_exception(error))
+
+
 async def test_a_server_that_is_not_there(upstream: Upstream) -> None:
     settings = settings_for(upstream)
     await upstream.stop()

@@ -12,6 +12,7 @@ from common.llm import (
     LlmKeyRejectedError,
     LlmNotConfiguredError,
     LlmRouter,
+    LlmSettings,
     LlmUnavailableError,
     ModelNotFoundError,
     get_groq_llm_model,
@@ -96,6 +97,25 @@ async def test_the_fallback_answers_before_the_first_token(groq: Upstream, other
     assert end.notice == "The model 'own-model' was not available; 'qwen' answered."
 
 
+async def test_only_what_the_caller_may_use_answers_in_place_of_another(groq: Upstream, other: Upstream) -> None:
+    groq.default = Act(503)
+    fallback = "openai/gpt-oss-120b, openai/own"
+    settings = settings_for(groq, openai_base_url=f"{other.url}/v1", openai_model="own", llm_fallback=fallback)
+    seen: list[tuple[str, str]] = []
+
+    def allows(provider: str, model: str) -> bool:
+        seen.append((provider, model))
+        return provider != "groq"
+
+    async with LlmRouter(settings) as router:
+        _, end = await told(router.stream(ask("llama-3.1-8b-instant", allows=allows)))
+        assert (end.usage.provider, [chat.body["model"] for chat in groq.chats]) == ("openai", ["llama-3.1-8b-instant"])
+        assert seen == [("groq", "openai/gpt-oss-120b"), ("openai", "own")]
+        with pytest.raises(LlmUnavailableError):
+            await told(router.stream(ask("llama-3.1-8b-instant", allows=lambda *_: False)))
+    assert len(other.chats) == 1
+
+
 async def test_no_fallback_after_the_first_token_and_none_for_a_prompt_too_long(groq: Upstream, other: Upstream) -> None:
     groq.then(Act(cut_after=1, pause_s=0.02), Act(413))
     settings = settings_for(groq, openai_base_url=f"{other.url}/v1", openai_model="qwen", llm_fallback="openai")
@@ -171,3 +191,42 @@ async def test_the_function_uses_the_router_it_is_given(groq: Upstream) -> None:
     assert (answer.text, answer.model, answer.finish_reason) == (TEXT, "openai/gpt-oss-20b", "stop")
     assert (groq.chats[0].body["temperature"], groq.chats[0].body["max_tokens"]) == (0.1, 5)
     assert groq.chats[1].body["model"] == "llama-3.1-8b-instant"
+
+
+def settings_of(other: Upstream, provider: str) -> LlmSettings:
+    if provider == "groq":
+        return settings_for(other)
+    return settings_for(None, openai_base_url=f"{other.url}/v1", openai_model="m")
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        [{"id": "llama-3.1-8b-instant", "context_window": "128k"}],
+        [{"name": "without an id"}],
+        [{"id": "llama-3.1-8b-instant", "meta": "text"}],
+        ["llama-3.1-8b-instant"],
+        [None],
+        None,
+        {"llama-3.1-8b-instant": {}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("provider", ["groq", "openai"])
+async def test_a_list_that_is_none_is_told_from_the_table(other: Upstream, served: object, provider: str) -> None:
+    other.models = served  # type: ignore[assignment]
+    settings = settings_of(other, provider)
+    async with LlmRouter(settings) as router:
+        assert {row.id for row in await router.models()} >= set(GROQ_MODELS)
+        status = await router.verify_key()
+    assert status.provider == provider
+
+
+@pytest.mark.parametrize("body", [[{"id": "m"}], "<html>", None, {}, {"models": []}], ids=str)
+@pytest.mark.parametrize("provider", ["groq", "openai"])
+async def test_an_answer_that_is_no_list_is_told_from_the_table(other: Upstream, body: object, provider: str) -> None:
+    other.list_of_models = body
+    settings = settings_of(other, provider)
+    async with LlmRouter(settings) as router:
+        assert {row.id for row in await router.models()} >= set(GROQ_MODELS)
+        assert (await router.verify_key()).provider == provider

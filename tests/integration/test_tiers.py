@@ -18,7 +18,7 @@ from common.tiers import TierLimits, TierSettings
 from services.query.bootstrap import _warn_about_key
 from tests.fakes.calls import metadata, refused
 from tests.fakes.chat_bench import TIERS, ChatBench, chatting, read
-from tests.fakes.llm_upstream import settings_for
+from tests.fakes.llm_upstream import Act, settings_for
 
 LARGE, SMALL = "llama-3.3-70b-versatile", TIERS.of(Tier.FREE).preferred[0]
 LONGEST = TIERS.of(Tier.FREE).max_output_tokens
@@ -114,6 +114,15 @@ async def test_a_model_of_the_tier_stays(bench: ChatBench, model: str, tier: str
 async def test_a_retired_model_is_judged_by_its_successor(bench: ChatBench):
     answer = await bench.say(model="llama3-70b-8192", tier="free")
     assert facts(answer.metadata) == {**DOWNGRADE, "model_requested": "llama3-70b-8192"}
+
+
+@pytest.mark.parametrize(("tier", "tried"), [("free", {SMALL}), ("pro", {SMALL, LARGE})])
+async def test_a_model_that_fails_is_no_way_to_one_above_the_tier(store: Store, tier: str, tried: set[str]):
+    async with chatting(store, llm={"llm_fallback": LARGE}) as bench:
+        await bench.agent()
+        bench.upstream.default = Act(503)
+        assert (await refused(bench.say(model=SMALL, tier=tier))).code is grpc.StatusCode.UNAVAILABLE
+        assert {chat.body["model"] for chat in bench.upstream.chats} == tried
 
 
 async def test_a_tier_that_names_no_model_refuses(store: Store):

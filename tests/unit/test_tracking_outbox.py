@@ -163,3 +163,13 @@ async def test_a_row_that_comes_while_a_cancelled_caller_empties_the_file_is_kep
         await clearing
     assert await rows(outbox) == ["new"]
     outbox.close()
+
+
+def test_what_cannot_be_opened_keeps_no_other_from_being_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.outbox").mkdir()
+    Outbox.create(tmp_path, "b").close()
+    (tmp_path / "b.outbox").touch()
+    (adopted,) = Outbox.adopt(tmp_path)
+    assert adopted.path.name == "b.outbox"
+    assert "a.outbox" in caplog.text
+    adopted.close()

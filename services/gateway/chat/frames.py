@@ -6,6 +6,7 @@ import json
 from json.encoder import encode_basestring
 from typing import Any
 
+import msgspec
 from google.protobuf import json_format
 from malla.chat.v1 import chat_pb2, event_pb2
 
@@ -34,8 +35,9 @@ def parse_message(text: str, session_id: str, id_agente: int) -> chat_pb2.ChatRe
 
 def _fields(text: str) -> dict[str, Any]:
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
+        # As strict as a Protobuf text is: half a surrogate pair, which the standard library takes, cannot be sent on or back.
+        message = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
         raise InvalidArgumentError([("", 'the frame is no JSON; send {"mensaje": "…"}')]) from None
     if not isinstance(message, dict):
         raise InvalidArgumentError([("", 'the frame is no JSON object; send {"mensaje": "…"}')])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -94,7 +94,7 @@ class LlmAnswerer:
         fitting: PromptParts | None = parts.within(self._prompt_tokens)
         while fitting is not None:
             parts, fitting = fitting, None
-            request = _generation(question, choice.model if facts else question.model, parts)
+            request = _generation(question, choice.model if facts else question.model, parts, self._granted(ctx))
             yield Asking(choice.provider, choice.model, estimate_prompt_tokens(request.messages))
             try:
                 async with aclosing(self._models.stream(request)) as generated:
@@ -111,17 +111,21 @@ class LlmAnswerer:
 
     def _allowed(self, wanted: str, ctx: Context) -> tuple[Choice, Facts]:
         asked = self._models.resolve(wanted)
-        limits = self._tiers.of(ctx.tier)
-        # Other providers are the operator's own servers, which no tier knows.
-        if asked.provider != "groq" or limits.allows(asked.model):
+        if self._granted(ctx)(asked.provider, asked.model):
             return asked, {}
-        best = self._best(limits)
+        best = self._best(self._tiers.of(ctx.tier))
         if best is None:
             raise ModelAboveTierError(asked.model, ctx.tier.value)
         facts: Facts = {"model_downgraded": True, "model_requested": wanted or asked.model, "model": best.model}
         for name, value in facts.items():
             ctx.add_metric(name, value)
         return best, facts
+
+    def _granted(self, ctx: Context) -> Callable[[str, str], bool]:
+        """Returns what says whether the caller's tier has a provider's model."""
+        limits = self._tiers.of(ctx.tier)
+        # Other providers are the operator's own servers, which no tier knows.
+        return lambda provider, model: provider != "groq" or limits.allows(model)
 
     def _best(self, limits: TierLimits) -> Choice | None:
         """Returns the best model the tier allows, of those the provider has; without a list of them, the best of all."""
@@ -155,12 +159,13 @@ def _messages(parts: PromptParts) -> list[Message]:
     return [Message(message.role, message.content) for message in build(parts)]
 
 
-def _generation(question: Question, model: str, parts: PromptParts) -> Generation:
+def _generation(question: Question, model: str, parts: PromptParts, allows: Callable[[str, str], bool]) -> Generation:
     return Generation(
         model=model,
         messages=_messages(parts),
         temperature=question.temperature,
         max_tokens=question.max_tokens,
+        allows=allows,
     )
 
 
