@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.mtls import MeshTls
@@ -36,6 +36,15 @@ class Settings(BaseSettings):
     log_level_libraries: str = Field(
         default="INFO", description="The same for libraries. At DEBUG they write prompts and documents, though no secret."
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_no_path(cls, given: Any, info: ValidationInfo) -> Any:
+        """A path that is set to nothing is not set: it would be the working directory."""
+        field = cls.model_fields[info.field_name or ""]
+        if given == "" and Path in (field.annotation, *get_args(field.annotation)):
+            return field.get_default(call_default_factory=True)
+        return given
 
     @field_validator("log_level", "log_level_libraries")
     @classmethod
@@ -94,11 +103,6 @@ class MeshSettings(Settings):
     tls_key: Path | None = Field(default=None, description="The certificate's private key, PEM.")
     tls_ca: Path | None = Field(default=None, description="The authorities of the mesh, PEM: whom this process believes.")
     trust_domain: str = Field(default="malla.local", description="Domain of the mesh's SPIFFE ids.")
-
-    @field_validator("tls_cert", "tls_key", "tls_ca", mode="before")
-    @classmethod
-    def _none_if_empty(cls, value: object) -> object:
-        return value or None
 
     @model_validator(mode="after")
     def _tls_whole(self) -> Self:

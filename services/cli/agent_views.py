@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from common.models import Agent, HandoffRule
 from services.cli.output import console
+from services.cli.tables import WholeTable
 
 
-def agent_table(found: list[Agent]) -> Table:
+def agent_table(found: list[Agent]) -> WholeTable:
     """Returns agents, one a row."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("agent", justify="right")
+    table = WholeTable()
+    table.add_column("agent", justify="right", no_wrap=True)
     for column in ("name", "collections", "model", "language"):
         table.add_column(column, overflow="fold")
     for agent in found:

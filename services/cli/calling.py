@@ -55,7 +55,7 @@ class Method:
         try:
             return json_format.ParseDict(row, message)
         except (json_format.ParseError, TypeError, AttributeError) as error:
-            said = str(error).rstrip(".")
+            said = str(error).partition(" Available Fields")[0].rstrip(". \n")  # they follow, as the contract spells them
             raise CliError(f"That is no {self.descriptor.input_type.name}: {said}. Its fields: {fields}.") from None
 
     async def call(

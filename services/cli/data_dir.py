@@ -11,10 +11,22 @@ from services.cli.launcher.state import MeshState, read_state
 from services.cli.output import CliError
 from services.cli.settings import CliSettings
 
+
+def named_path(given: str) -> Path:
+    """Returns a path of the command line. An empty one is a variable that is not set, and not this folder."""
+    if not given:
+        raise typer.BadParameter("it is empty; for this folder give a dot")
+    return Path(given)
+
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="Where the mesh keeps everything.  [env: MALLA_DATA_DIR; default: ~/.malla]", show_default=False
+        "--data-dir",
+        help="Where the mesh keeps everything.  [env: MALLA_DATA_DIR; default: ~/.malla]",
+        show_default=False,
+        parser=named_path,
+        metavar="PATH",
     ),
 ]
 

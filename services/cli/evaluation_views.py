@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from common.models import SearchMode
 from services.cli.evaluation import CUT, RECALL_AT, WORDS_AT, Ranked, Score, by_language
+from services.cli.tables import WholeTable
 
 _BAR_CELLS = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -45,12 +45,11 @@ def report(results: Results) -> RenderableType:
     return Group(_table(scores), *bars, *_misses(results))
 
 
-def _table(scores: Mapping[SearchMode, Mapping[str, Score]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("mode")
-    table.add_column("language")
+def _table(scores: Mapping[SearchMode, Mapping[str, Score]]) -> WholeTable:
+    table = WholeTable()
+    table.add_columns("mode", "language")
     for column in ("questions", f"MRR@{CUT}", *(f"recall@{k}" for k in RECALL_AT), f"words@{WORDS_AT}"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for mode, groups in scores.items():
         for name, one in groups.items():
             words = "-" if one.words is None else f"{one.words:.3f}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from services.cli.text import as_text
 
 _MOST_CHARACTERS = 128
 _HASH_CHARACTERS = 8
@@ -27,13 +30,19 @@ class SourceFile:
     source: str
     document_id: str
 
+    @property
+    def filename(self) -> str:
+        """Its name without folders."""
+        return as_text(self.path.name)
+
 
 def find_files(roots: Iterable[Path]) -> list[SourceFile]:
     """Returns the files of the named folders, and the named files, in order; hidden ones are left out.
 
-    Raises FileNotFoundError for a root that is not there.
+    Raises FileNotFoundError for a root that is not there, another OSError for a folder that cannot be read: what is in it
+    would be missing, and nobody told.
     """
-    found = list(dict.fromkeys(_walk(roots)))
+    found = list(dict.fromkeys((path, as_text(source)) for path, source in _walk(roots)))
     times = Counter(document_id_of(source) for _, source in found)
     return [
         SourceFile(path, source, document_id_of(source, distinct=times[document_id_of(source)] > 1)) for path, source in found
@@ -47,10 +56,21 @@ def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             continue
         if not root.is_dir():
             raise FileNotFoundError(root)
-        for path in sorted(root.rglob("*")):
-            relative = path.relative_to(root)
-            if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-                yield path, relative.as_posix()
+        for path in sorted(_below(root)):
+            yield path, path.relative_to(root).as_posix()
+
+
+def _below(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def document_id_of(source: str, *, distinct: bool = False) -> str:

@@ -110,7 +110,7 @@ async def _sent_before(client: MallaClient, collection_id: str, file: SourceFile
             raise
         return ""  # not there, or not to be known now: sending it again does no harm
     said = known.metadata or DocumentUploadMetadata()
-    if known.error is not None or (said.source, known.filename) != (file.source, file.path.name):
+    if known.error is not None or (said.source, known.filename) != (file.source, file.filename):
         return ""
     return known.job_id if known.sha256 == await asyncio.to_thread(_sha256, file.path) else ""
 
@@ -126,7 +126,7 @@ async def _upload(client: MallaClient, collection_id: str, file: SourceFile) -> 
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             response = await client.upload_file(
-                collection_id, file.path, filename=file.path.name, document_id=file.document_id, metadata=metadata
+                collection_id, file.path, filename=file.filename, document_id=file.document_id, metadata=metadata
             )
         except MallaError as error:
             # The same bytes again are a no-op, so sending them twice is safe.

@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from common.errors import MallaError, RemoteError
 from services.cli.loading import LoadedWhenUsed, Place
 from services.cli.output import CliError, error_console, without_kind
+from services.cli.text import not_text, usable_streams
 
 
 class Commands(LoadedWhenUsed):
@@ -51,8 +52,20 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # nothing else needs it
+
+        sys.stdout.write(f"malla {version('malla')}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def malla() -> None:
+def malla(
+    _asked: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     """Answers questions from an organisation's own documents, over a gRPC mesh."""
 
 
@@ -61,6 +74,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Runs `malla`. Exit status 0; 1 for a failure; 2 for wrong usage; 130 for Ctrl-C."""
+    usable_streams()
     sys.exit(_run(sys.argv[1:] or ["--help"]))
 
 
@@ -73,6 +87,10 @@ def _run(arguments: list[str]) -> int:
         return _failed_call(arguments, error)
     except CliError as error:
         return _fail(arguments, str(error), "FAILED", "", error.lines)
+    except UnicodeError as error:
+        if not (said := not_text(error, arguments)):
+            raise  # neither given nor read: a bug
+        return _fail(arguments, said, "INVALID_USAGE", "")
     except ValueError as error:
         from common.settings import wrong_setting  # who sees an error has waited anyway; who sees help shall not
 
@@ -83,17 +101,24 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has enough; Python shall not complain
         return 1
     except OSError as error:
-        return _fail(arguments, f"{error.filename}: {error.strerror}. Choose another --data-dir or file.", "FAILED", "")
+        return _fail(arguments, _said_by_system(error), "FAILED", "")
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _said_by_system(error: OSError) -> str:
+    if error.filename is None:  # no file was opened: what is written to was there before
+        return f"The output cannot be written: {error.strerror}. Send it elsewhere."
+    return f"{error.filename}: {error.strerror}. Choose another --data-dir or file."
 
 
 def _misused(arguments: list[str], error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "malla"
     message = without_kind(error.format_message()).rstrip(".")
-    return _fail(arguments, f"{message}. See {command} --help", "INVALID_USAGE", "", status=error.exit_code)
+    end = "" if message.endswith("?") else "."
+    return _fail(arguments, f"{message}{end} See {command} --help", "INVALID_USAGE", "", status=error.exit_code)
 
 
 def _failed_call(arguments: list[str], error: MallaError) -> int:

@@ -50,9 +50,18 @@ def _console(*, stderr: bool) -> Console:
 
 def print_json(value: BaseModel | dict[str, Any] | list[Any]) -> None:
     """Prints one value as one line of JSON."""
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value.model_dump_json()
+    text = _json(value)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _json(value: BaseModel | dict[str, Any] | list[Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value.model_dump_json()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text))  # in ASCII, which every encoding has: "?" would be another value
+    return text
 
 
 def write(text: str) -> None:

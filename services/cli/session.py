@@ -38,13 +38,29 @@ class Edge:
 def find_edge(settings: CliSettings) -> Edge:
     """Returns the edge of the settings, or the one of the data dir with its first tenant's token."""
     if settings.address:
-        if not settings.token:
+        if not settings.token.get_secret_value():
             raise CliError("MALLA_ADDRESS is set without MALLA_TOKEN. Make one with `malla token create` where the mesh runs.")
-        return Edge(settings.address, settings.token.get_secret_value())
+        return Edge(_checked_address(settings.address), _given_token(settings))
     state = running_mesh(settings)
     if state.phase is not MeshPhase.READY:
         raise CliError(f"The mesh in {settings.home} is {state.phase}. Wait until `malla status` says ready.")
-    return Edge(state.address, settings.token.get_secret_value() or _own_token(state))
+    return Edge(state.address, _given_token(settings) or _own_token(state))
+
+
+def _checked_address(address: str) -> str:
+    """Returns the address as gRPC dials it: what `malla up` shows as the edge has a scheme before it."""
+    plain = address.removeprefix("http://").rstrip("/")
+    host, _, port = plain.rpartition(":")
+    if not host or not port.isdecimal() or "/" in plain:
+        raise CliError(f"MALLA_ADDRESS is '{address}'. Give host:port, such as mesh.example:8080.")
+    return plain
+
+
+def _given_token(settings: CliSettings) -> str:
+    token = settings.token.get_secret_value().strip()
+    if not (token.isascii() and token.isprintable()):
+        raise CliError("MALLA_TOKEN holds what no token has. Make one with `malla token create`.")
+    return token
 
 
 def _own_token(state: MeshState) -> str:

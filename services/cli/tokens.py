@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +47,8 @@ class TokenPlace:
 
     def ring(self) -> KeyRing:
         """Returns the keys."""
-        return KeyRing.open(self.keys)
+        with self._readable():
+            return KeyRing.open(self.keys)
 
     def revoke(self, tokens: list[RevokedToken]) -> None:
         """Revokes tokens. The record first: a proxy that starts later is told from it."""
@@ -59,11 +62,20 @@ class TokenPlace:
         """Changes the keys, and returns once the proxy that runs here knows them. Raises CliError where it does not."""
         from common.identity import publish_keys
 
-        keys = KeyRing.drop_old(self.keys) if drop_old else KeyRing.rotate(self.keys)
+        with self._readable():
+            keys = KeyRing.drop_old(self.keys) if drop_old else KeyRing.rotate(self.keys)
         publish_keys(self.published, keys)
         if self.edge_url:
             _wait_until_known(self.edge_url, keys)
         return keys
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            said = str(error).partition(".")[0]
+            raise CliError(f"A key in {self.keys} is damaged ({said}). Put it back from a copy, or remove it.") from None
 
     def find(self, named: str) -> RevokedToken:
         """Returns the token of an id, or of the token itself. Raises CliError for one that is unknown or no token."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from rich.table import Table
-
 from common.models import Budget, UsageGroup, UsageRecord, UsageTotals
+from services.cli.tables import WholeTable
 
 _BAR_CELLS = 24
 _COUNTS = ("input", "output", "total")
@@ -15,13 +14,13 @@ _SMALL_COST = 0.001
 _LEAST_COST = 0.000001
 
 
-def usage_table(by: Sequence[str], groups: Sequence[UsageGroup], totals: UsageTotals) -> Table:
+def usage_table(by: Sequence[str], groups: Sequence[UsageGroup], totals: UsageTotals) -> WholeTable:
     """Returns the sums, a row a group and one for all of them."""
-    table = Table(box=None, pad_edge=False, show_footer=len(groups) > 1)
+    table = WholeTable(show_footer=len(groups) > 1)
     for i, name in enumerate(by):
         table.add_column(name.replace("_", " "), footer="all" if i == 0 else "", overflow="fold")
     for name, footer in zip((*_COUNTS, "cost"), _sums(totals), strict=True):
-        table.add_column(name, footer=footer, justify="right")
+        table.add_column(name, footer=footer, justify="right", no_wrap=True)
     for group in groups:
         table.add_row(*(str(getattr(group, name)) or "-" for name in by), *_sums(group))
     return table
@@ -69,9 +68,9 @@ def _until(left: timedelta) -> str:
     return f"{hours // 24} days" if hours >= 48 else f"{hours} h" if hours else "less than an hour"
 
 
-def record_table(records: Sequence[UsageRecord]) -> Table:
-    """Returns rows of the ledger, as much of them as fits a terminal."""
-    table = Table(box=None, pad_edge=False)
+def record_table(records: Sequence[UsageRecord]) -> WholeTable:
+    """Returns rows of the ledger."""
+    table = WholeTable()
     for name in ("time (UTC)", "step"):
         table.add_column(name, no_wrap=True)
     table.add_column("model", overflow="fold")

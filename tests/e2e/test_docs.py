@@ -39,6 +39,8 @@ NOT_RUN = {
     "make setup": "the tests run where this has been done",
     "docker compose up --build": "needs a container engine",
     "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 malla up --detach": "needs a collector",
+    "malla down": "it stops the mesh; tests/e2e/test_backup.py runs the two lines with tar",
+    "mkdir -p -m 700 ~/.malla": "see above",
     "make setup-dev": "the tests run where this has been done",
     "make lint": "each takes minutes; these are the tests themselves",
     "python bench/embed.py": "minutes each, and figures of a busy machine mean little",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,31 @@ def test_a_file_is_named_by_its_own_name(tmp_path):
     (tmp_path / "a.md").write_text("x")
     [file] = find_files([tmp_path / "a.md"])
     assert (file.source, file.path) == ("a.md", tmp_path / "a.md")
+
+
+def test_names_in_another_encoding_are_written_out_and_stay_distinct(tmp_path):
+    for name in (b"ma\xf1ana.txt", b"ma\xf2ana.txt"):
+        (tmp_path / os.fsdecode(name)).write_text("x")
+    found = find_files([tmp_path])
+    assert [file.source for file in found] == ["ma\\xf1ana.txt", "ma\\xf2ana.txt"]
+    assert [file.filename for file in found] == ["ma\\xf1ana.txt", "ma\\xf2ana.txt"]
+    assert [file.document_id for file in found] == ["ma-xf1ana.txt", "ma-xf2ana.txt"]
+    assert all(file.path.read_text() == "x" for file in found)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError) as refused:
+        find_files([tmp_path])
+    assert refused.value.filename == str(tmp_path / "closed")
 
 
 def test_a_file_named_twice_is_ingested_once(tmp_path):

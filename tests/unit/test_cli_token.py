@@ -32,6 +32,16 @@ def states(malla):
     return {row["jti"]: row["state"] for row in malla("list", "--json")["tokens"]}
 
 
+@pytest.mark.parametrize("command", [["list"], ["create", "--tenant", "acme"], ["rotate"]])
+def test_a_damaged_key_is_told(malla, home, command):
+    malla("create", "--tenant", "acme")
+    [key] = home.glob("keys/*.pem")
+    key.write_text("-----BEGIN")
+    said = malla(*command, status=1)
+    assert said.startswith(f"malla: A key in {home / 'keys'} is damaged (")
+    assert said.count("\n") == 1
+
+
 def test_a_token_has_all_scopes_unless_some_are_named(malla):
     assert malla("create", "--tenant", "acme", "--json")["scopes"] == ["read", "write", "chat", "admin"]
     made = malla("create", "--tenant", "acme", "--scope", "read", "--scope", "chat", "--json")

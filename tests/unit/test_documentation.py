@@ -71,6 +71,12 @@ def test_both_readmes_have_the_same_sections() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_nobody_is_told_to_install_what_a_stranger_may_have_published(page: str) -> None:
+    """Malla is in no registry: there its name is another's."""
+    assert not re.search(r"pip install[^`\n]*\bmalla\b", text_of(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_fences_of_commands_are_read_whole(page: str) -> None:
     fences = re.findall(r"^ *```(bash|sh|shell|console|python)$", text_of(page), re.MULTILINE)
     assert len(fences) == len(blocks_of(page)), "a fence that the tests do not see"

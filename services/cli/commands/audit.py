@@ -12,7 +12,7 @@ import typer
 
 from services.cli.data_dir import DataDir, settings_for
 from services.cli.launcher.layout import Layout
-from services.cli.output import CliError, JsonFlag, console, print_json
+from services.cli.output import CliError, JsonFlag, console, error_console, print_json
 
 
 def audit(
@@ -32,8 +32,10 @@ def audit(
     last = heapq.nlargest(lines, found, key=lambda row: str(row.get("time", "")))[::-1]
     if as_json:
         print_json({"success": True, "message": f"{len(last)} lines of {path}", "lines": last})
-    else:
+    elif last:
         _show(last)
+    else:
+        error_console().print("No line fits.", style="dim")
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -73,7 +73,7 @@ def renew(
     as_json: JsonFlag = False,
 ) -> None:
     """Make new certificates for those with less than a third of their life left."""
-    pause = parse_ttl(every) if every else None
+    pause = parse_ttl(every, "--every") if every else None
     while True:
         made = renew_due(folder, lifetime=timedelta(days=days), everyone=everyone)
         _show(made, "renewed", as_json)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from common.client import MallaClient
 from common.models import Job
-from services.cli.data_dir import DataDir, settings_for
+from services.cli.data_dir import DataDir, named_path, settings_for
 from services.cli.files import SourceFile, find_files
 from services.cli.ingesting import FileResult, Listener, Outcome, ensure_collection, ingest_files
 from services.cli.output import CliError, JsonFlag, console, error_console, print_json
@@ -20,7 +20,7 @@ from services.cli.session import call, find_edge
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.", metavar="PATH…")],
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.", metavar="PATH…", parser=named_path)],
     collection: Annotated[str, typer.Option("--collection", "-c", help="Created if it is not there.")],
     language: Annotated[str, typer.Option(help="Main language of a new collection, ISO 639-1.")] = "es",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Files side by side.")] = 4,
@@ -32,6 +32,8 @@ def ingest(
         files = find_files(paths)
     except FileNotFoundError as error:
         raise CliError(f"There is no file or folder {error.args[0]}.") from None
+    except OSError as error:
+        raise CliError(f"The folder {error.filename} cannot be read: {error.strerror}. Nothing was ingested.") from None
     if not files:
         raise CliError(f"There is no file in {', '.join(map(str, paths))}.")
     edge = find_edge(settings_for(data_dir))

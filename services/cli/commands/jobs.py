@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from common.client import MallaClient
 from common.models import Job, JobState
 from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import CliError, JsonFlag, console, print_json
 from services.cli.session import call, find_edge
+from services.cli.tables import WholeTable
 
 app = typer.Typer(help="Jobs, which make documents searchable.", rich_markup_mode=None)
 
@@ -88,12 +88,10 @@ def _state(name: str) -> JobState:
     return JobState(name.upper()) if name else JobState.STATE_UNSPECIFIED
 
 
-def _table(found: list[Job]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("job", "state", "chunks"):
-        table.add_column(column, no_wrap=True)  # to be copied whole
-    for column in ("document", "why"):
-        table.add_column(column, overflow="fold")
+def _table(found: list[Job]) -> WholeTable:
+    table = WholeTable()
+    table.add_columns("job", "state", "chunks", "document")  # to be copied whole
+    table.add_column("why", min_width=24, overflow="fold")
     for job in found:
         table.add_row(job.job_id, job.state.value, _chunks(job), f"{job.collection_id}/{job.document_id}", why(job))
     return table

@@ -14,7 +14,7 @@ from services.cli.durations import parse_ttl
 from services.cli.launcher.layout import Layout
 from services.cli.logs import Follower, LogLine, Selection, read_logs
 from services.cli.logs.lines import LEVELS
-from services.cli.output import CliError, JsonFlag, console, print_json
+from services.cli.output import CliError, JsonFlag, console, error_console, print_json
 
 _POLL_S = 0.25
 
@@ -32,15 +32,17 @@ def logs(
     as_json: JsonFlag = False,
 ) -> None:
     """Show the logs of all processes as one, in the order of time."""
+    selection = _selection(since, level.upper(), request_id)
     folder = Layout(settings_for(data_dir).home).logs
     names = _known(folder, processes or [])
-    selection = _selection(since, level.upper(), request_id)
     follower = Follower(folder, processes or [])
     found = read_logs(folder, names, selection, 2**31 if since else lines)
     if as_json and not follow:
         print_json({"success": True, "message": str(folder), "lines": [line.to_row() for line in found]})
         return
     _show(found, as_json)
+    if not found and not as_json:
+        error_console().print("No line fits.", style="dim")
     while follow:
         _show([line for line in follower.news() if selection.has(line)], as_json)
         time.sleep(_POLL_S)
@@ -59,7 +61,7 @@ def _known(folder: Path, wanted: list[str]) -> list[str]:
 def _selection(since: str, level: str, request_id: str) -> Selection:
     if level not in LEVELS:
         raise typer.BadParameter(f"'{level}': the levels are {', '.join(LEVELS)}", param_hint="--level")
-    return Selection(datetime.now(UTC) - parse_ttl(since) if since else None, level, request_id)
+    return Selection(datetime.now(UTC) - parse_ttl(since, "--since") if since else None, level, request_id)
 
 
 def _show(lines: list[LogLine], as_json: bool) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from common.models import SearchMode, SearchResponse, SearchResult
 from services.cli.answers import snippet
 from services.cli.data_dir import DataDir, settings_for
 from services.cli.output import JsonFlag, console, error_console, print_json
 from services.cli.session import call, find_edge
+from services.cli.tables import WholeTable
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Where to look.")]
 Passages = Annotated[int, typer.Option("-k", min=1, max=100, help="How many passages.")]
@@ -46,11 +46,11 @@ def search(
     console().print(_table(response))
 
 
-def _table(response: SearchResponse) -> Table:
-    table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column("score", justify="right", width=7)
-    table.add_column("document", ratio=1, overflow="fold")
-    table.add_column("passage", ratio=3, overflow="fold")
+def _table(response: SearchResponse) -> WholeTable:
+    table = WholeTable()
+    table.add_column("score", justify="right", width=7, no_wrap=True)
+    table.add_column("document", no_wrap=True)
+    table.add_column("passage", min_width=24, overflow="fold")
     for result in response.results:
         table.add_row(f"{result.score:.3f}", _place(result), snippet(result.text, 300))
     return table

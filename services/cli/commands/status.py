@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Literal
 
 import typer
-from rich.table import Table
 
 from services.cli.data_dir import DataDir, settings_for
 from services.cli.launcher.state import GUARDIAN, MeshPhase, MeshState, ProcessPhase, ProcessState, read_state
 from services.cli.output import JsonFlag, console, print_json
+from services.cli.tables import WholeTable
 
 _GOOD = "ok"
 
@@ -85,9 +85,10 @@ def _show(state: MeshState, rows: list[dict[str, Any]]) -> None:
     out = console()
     unguarded = "" if state.process(GUARDIAN) else "; in the foreground: nothing brings a killed supervisor back"
     out.print(f"{state.edge_url} · {state.phase}{unguarded}")
-    table = Table(box=None, pad_edge=False)
+    table = WholeTable()
     for column in ("process", "pid", "state", "health", "port", "restarts", "uptime", "last exit"):
-        table.add_column(column, justify="right" if column in {"pid", "port", "restarts", "uptime"} else "left")
+        justify: Literal["left", "right"] = "right" if column in {"pid", "port", "restarts", "uptime"} else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in {"health", "last exit"}, overflow="fold")
     for row in rows:
         cells = (
             row["pid"],
