@@ -65,12 +65,12 @@ def with_context(*, tenant: bool = True, collection: bool = False, session: bool
 def _checked(ctx: Context, request: Any, tenant: bool, required: list[str]) -> Context:
     if tenant and not ctx.tenant_id:
         raise UnauthenticatedError
-    # A field of the request is what the caller works on; metadata says it only for calls without such a field.
-    ctx.collection_id = getattr(request, "collection_id", "") or ctx.collection_id
-    ctx.session_id = getattr(request, "session_id", "") or ctx.session_id
     named = ((COLLECTION_KEY, ctx.collection_id), (SESSION_KEY, ctx.session_id), (REQUEST_KEY, ctx.request_id))
     if too_long := [key for key, value in named if len(value) > _LONGEST_NAME]:
         raise InvalidArgumentError([(key, f"must be at most {_LONGEST_NAME} characters") for key in too_long])
+    # A field of the request is what the caller works on; metadata says it only for calls without such a field.
+    ctx.collection_id = getattr(request, "collection_id", "") or ctx.collection_id
+    ctx.session_id = getattr(request, "session_id", "") or ctx.session_id
     missing = [name for name in required if not getattr(ctx, f"{name}_id")]
     if missing:
         raise MissingContextError(missing)

@@ -42,16 +42,16 @@ async def listed(bench: Bench, **fields) -> list[str]:
 
 async def running(bench: Bench, text: str = FOUR, document_id: str = "doc") -> str:
     """A job whose second batch is under way; the first is stored."""
-    embed = bench.embedder.embed
+    embed, before = bench.embedder.embed, len(bench.embedder.calls)
 
     async def slow(texts, context, model):
-        if len(bench.embedder.calls) == 1:
+        if len(bench.embedder.calls) == before + 1:
             bench.embedder.hold()
         return await embed(texts, context, model)
 
     bench.embedder.embed = slow
     accepted = await bench.create(text, document_id)
-    await until(lambda: len(bench.embedder.calls) == 2)
+    await until(lambda: len(bench.embedder.calls) == before + 2)
     bench.embedder.embed = embed
     return accepted.job_id
 
