@@ -52,12 +52,23 @@ async def answer_of(shape: str, call: Any) -> Any:
 
 
 def raising(shape: str, error: BaseException, *, after: int = 0) -> Behaviour:
-    """Returns a behaviour that raises `error`, a streaming one after so many responses."""
+    """Returns a behaviour that raises `error`, a streaming one after so many responses.
+
+    What is sent is read first: of a stream that is refused while it is sent, gRPC's client tells "Internal error from Core" one
+    time in a thousand, instead of the refusal.
+    """
+
+    async def read(request: Any) -> None:
+        if shape.startswith("stream"):
+            async for _ in request:
+                pass
 
     async def unary(request: Any, rpc: Any) -> Any:
+        await read(request)
         raise error
 
     async def stream(request: Any, rpc: Any) -> AsyncIterator[Any]:
+        await read(request)
         for _ in range(after):
             yield pb.EmbeddingResponse(message="before")
         raise error
