@@ -12,7 +12,7 @@ _YOUNG = 5000
 def keep_for_good() -> None:
     """Leaves what is there now out of every later search. To be called once, when a server is complete.
 
-    The modules alone are a quarter of a million objects: to look through them takes 100 ms, in which no stream goes on.
+    The modules alone are a hundred thousand objects: to look through them takes 40 ms and more, in which no stream goes on.
     """
     gc.collect()
     gc.freeze()
